@@ -1,0 +1,48 @@
+"""Outline lower-grade gliomas on brain MRI: the FLAIR abnormality, segmented with a U-Net.
+
+>>> import gliomask
+>>> result = gliomask.segment("slice.png")  # doctest: +SKIP
+>>> result.save("results/slice")  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gliomask.errors import EngineError, GliomaskError, InputError, ModelError
+    from gliomask.phantom import draw_phantom
+    from gliomask.segmentation import Segmentation, Segmenter, segment
+    from gliomask.volume import Volume
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "EngineError": "errors",
+    "GliomaskError": "errors",
+    "InputError": "errors",
+    "ModelError": "errors",
+    "Segmentation": "segmentation",
+    "Segmenter": "segmentation",
+    "Volume": "volume",
+    "draw_phantom": "draw_phantom",
+    "segment": "segmentation",
+}
+
+__all__ = [
+    "EngineError",
+    "GliomaskError",
+    "InputError",
+    "ModelError",
+    "Segmentation",
+    "Segmenter",
+    "Volume",
+    "draw_phantom",
+    "segment",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that ``gliomask --help`` waits for nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,232 @@
+"""The command line: parse, call, show."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gliomask import __version__
+from gliomask.errors import GliomaskError
+
+DONE, SOME_FAILED, USAGE = 0, 1, 2
+
+# Each command imports what it needs when it runs, so that --help waits for none of it.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code: 0 done, 1 some case failed or nothing could be done, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except GliomaskError as error:
+        _say(f"gliomask: {error}")
+        return SOME_FAILED
+    except KeyboardInterrupt:
+        _say("gliomask: interrupted; finished cases are kept.")
+        return 130
+    return code
+
+
+def entry() -> NoReturn:
+    """Run the command line and leave with its exit code: what the installed command calls."""
+    raise SystemExit(main())
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _segment(options: argparse.Namespace) -> int:
+    from gliomask.batch import segment_cases
+    from gliomask.io import find_cases
+    from gliomask.segmentation import Segmenter
+
+    cases = find_cases(options.inputs)
+    segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads)
+    outcomes = []
+    for outcome in segment_cases(
+        cases, segmenter, options.output, overwrite=options.overwrite, save_probability=options.save_probability,
+        progress=_progress_bar(options.json),
+    ):  # fmt: skip
+        outcomes.append(outcome)
+        if not options.json:
+            (_print if outcome.content else _say)(outcome.sentence)
+    failed = sum(outcome.content is None for outcome in outcomes)
+    if options.json:
+        _print(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
+    else:
+        _print(f"{len(outcomes) - failed} of {len(outcomes)} cases done; table: {options.output / 'cases.csv'}")
+    return SOME_FAILED if failed else DONE
+
+
+def _progress_bar(quiet: bool) -> Any:
+    from tqdm import tqdm
+
+    def wrap(cases: Sequence[Any]) -> Any:
+        return tqdm(cases, unit="case", disable=quiet or len(cases) < 2 or not sys.stderr.isatty())
+
+    return wrap
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from gliomask.evaluation import evaluate_masks, evaluate_model, format_table
+    from gliomask.segmentation import Segmenter
+
+    if options.reference_masks is not None:
+        evaluation = evaluate_masks(options.data, options.reference_masks)
+    else:
+        segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads)
+        evaluation = evaluate_model(options.data, segmenter, options.split, options.fold, progress=_progress_bar(options.json))
+    _print(json.dumps(evaluation.as_json(), indent=2) if options.json else format_table(evaluation))
+    return DONE
+
+
+def _split(options: argparse.Namespace) -> int:
+    from gliomask.dataset import index_dataset, make_folds, write_split
+
+    names = [patient.name for patient in index_dataset(options.data)]
+    write_split(make_folds(names, options.folds, options.seed), options.output)
+    _print(f"{len(names)} patients in {options.folds} folds: {options.output}")
+    return DONE
+
+
+def _train(options: argparse.Namespace) -> int:
+    from gliomask.training.command import run_training  # Keras: seconds and a gigabyte
+
+    run_training(options, _print)
+    return DONE
+
+
+def _app(options: argparse.Namespace) -> int:
+    from gliomask.app import launch
+
+    return launch(options.host, options.port, browser=not options.no_browser)
+
+
+def _info(options: argparse.Namespace) -> int:
+    from gliomask.info import facts, format_facts
+
+    found = facts()
+    _print(json.dumps(found, indent=2) if options.json else format_facts(found))
+    return DONE if all(model["checksum"] == "ok" for model in found["models"]) else SOME_FAILED
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line that says where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message}\nSee: {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="gliomask",
+        description="Outline lower-grade gliomas on brain MRI (FLAIR abnormality). Research software, not a medical device.",
+        epilog="Nothing leaves this machine: no network, no telemetry.",
+    )
+    parser.add_argument("--version", action="version", version=f"gliomask {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    segment = _command(
+        commands, "segment", _segment,
+        "segment slices and folders of slices",
+        "gliomask segment scans/ --output results/",
+        "An input is a PNG, JPEG or TIFF slice (8 or 16 bit; a grey one counts as FLAIR), a multi-page TIFF, a folder of "
+        "slices (one case), or a folder of such folders. Files named *_mask.* are reference masks and passed over.",
+    )  # fmt: skip
+    segment.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image file, folder of slices, or folder of folders")
+    segment.add_argument("--output", type=Path, required=True, metavar="DIR", help="where DIR/<case>/ and DIR/cases.csv are written")
+    segment.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
+    segment.add_argument("--save-probability", action="store_true", help="write <slice>_probability.png too (16 bit, 65535 is 1)")
+    _model_options(segment)
+    _json_option(segment)
+
+    evaluate = _command(
+        commands, "evaluate", _evaluate,
+        "score a model, or masks written by any tool, against reference masks",
+        "gliomask evaluate kaggle_3m/ --fold 0",
+        "Without --reference-masks, DATA is the LGG dataset: its slices are segmented and scored against its masks, patient by "
+        "patient. With it, DATA holds *_mask.* files (of this or another tool) that are scored against those in DIR. Where both "
+        "masks of a patient are empty, Dice and IoU are 1.",
+    )  # fmt: skip
+    evaluate.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder, or a folder of masks")
+    evaluate.add_argument("--reference-masks", type=Path, metavar="DIR", help="score the masks in DATA against those in DIR")
+    evaluate.add_argument("--split", type=Path, metavar="FILE", help="CSV of patient,fold (default: the project's own)")
+    evaluate.add_argument("--fold", metavar="FOLD", help="score this fold's patients alone (default: all)")
+    _model_options(evaluate)
+    _json_option(evaluate)
+
+    train = _command(
+        commands, "train", _train,
+        "train a model on the LGG dataset (needs the extra [train])",
+        "gliomask train kaggle_3m/ --recipe fast --fold 0 --output runs/fast",
+        "Run the same command again to resume a training that was stopped. Writes history.csv, history.png and the network as "
+        "model.keras and model.onnx with its record.",
+    )  # fmt: skip
+    train.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    train.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
+    train.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
+    train.add_argument("--split", type=Path, metavar="FILE", help="CSV of patient,fold (default: the project's own)")
+    train.add_argument("--fold", default="0", help="the fold held out for validation (default: %(default)s)")
+    train.add_argument("--use-sealed", action="store_true", help="train on the patients of the sealed test set too")
+    train.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(default: %(default)s)")
+    train.add_argument("--epochs", type=_positive, metavar="N", help="in place of the recipe's")
+    train.add_argument("--steps-per-epoch", type=_positive, metavar="N", help="in place of the recipe's")
+    train.add_argument("--width", type=_positive, metavar="N", help="filters of the first level, in place of the recipe's")
+    train.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+    split = _command(
+        commands, "split", _split,
+        "divide patients into folds, each institution spread evenly",
+        "gliomask split kaggle_3m/ --output folds.csv",
+        "The result is the same for the same patients and seed.",
+    )  # fmt: skip
+    split.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    split.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")
+    split.add_argument("--folds", type=_positive, default=5, help="(default: %(default)s)")
+    split.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+    app = _command(
+        commands, "app", _app,
+        "open the web page (needs the extra [app])",
+        "gliomask app",
+        "The page is served on this machine alone unless --host says otherwise.",
+    )  # fmt: skip
+    app.add_argument("--host", default="localhost", help="address to listen on (default: %(default)s)")
+    app.add_argument("--port", type=_positive, default=8501, help="(default: %(default)s)")
+    app.add_argument("--no-browser", action="store_true", help="do not open a browser")
+
+    info = _command(commands, "info", _info, "print versions, models and whether their checksums hold", "gliomask info", "")
+    _json_option(info)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, summary: str, example: str, details: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}".strip(), epilog=f"example: {example}"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="fast", metavar="NAME|PATH", help="bundled model, or an .onnx or .keras file (default: %(default)s)")
+    parser.add_argument("--threshold", type=float, metavar="P", help="probability from which a pixel is marked (default: the model's)")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: all this process may use)")
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON for a program to read")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number

@@ -1,0 +1,93 @@
+"""Training batches: a pure function of the seed and the step, so that a resumed run goes on as if never stopped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliomask.dataset.augment import Augmentation, drop_sequences, remove_outside, vary_intensity, warp
+from gliomask.dataset.index import Patient
+from gliomask.preprocess import Normalisation, apply_windows, intensity_window
+
+Windows = list[tuple[float, float]]
+SINGLE_SLICE = 0.3  # share of slices normalised by themselves, as a lone PNG will be
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient in memory, with the intensity windows of the volume and of each slice.
+
+    ``images`` is ``(z, y, x, 3)`` uint8, ``masks`` ``(z, y, x)`` bool, ``centre`` the head's middle
+    as ``(y, x)``.
+    """
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    windows: Windows
+    slice_windows: list[Windows]
+    tumour_slices: NDArray[np.intp]
+    centre: tuple[float, float]
+
+
+def load_case(patient: Patient, normalisation: Normalisation) -> Case:
+    """Return the patient read into memory with everything that batches need to know of it."""
+    images, masks = patient.load()
+    channels = range(images.shape[-1])
+    windows = [intensity_window(images[..., c], normalisation) for c in channels]
+    slice_windows = [[intensity_window(image[..., c], normalisation) for c in channels] for image in images]
+    head = apply_windows(images, windows).max(axis=-1).mean(axis=0) > 0.08
+    rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
+    centre = tuple(float(span[0] + span[-1]) / 2 if span.size else images.shape[1] / 2 for span in (rows, columns))
+    tumour = np.flatnonzero(masks.any(axis=(1, 2)))
+    return Case(images, masks, windows, slice_windows, tumour, (centre[0], centre[1]))
+
+
+def make_batch(
+    cases: Sequence[Case],
+    step: int,
+    batch_size: int,
+    size: int,
+    zoom: float,
+    augmentation: Augmentation,
+    tumour_share: float | None = None,
+    seed: int = 0,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return batch number *step*: images ``(b, size, size, 3)`` in 0..1 and masks ``(b, size, size, 1)``, float32.
+
+    With a *tumour_share* every patient is as likely as every other, since patients are what is
+    scored, and slices with tumour are drawn with that probability; without, all slices are alike.
+    """
+    rng = np.random.default_rng([seed, step])
+    drawn = [_draw_slice(cases, tumour_share, rng) for _ in range(batch_size)]
+    pairs = [_make_sample(case, z, size, zoom, augmentation, rng) for case, z in drawn]
+    return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
+
+
+def _draw_slice(cases: Sequence[Case], tumour_share: float | None, rng: np.random.Generator) -> tuple[Case, int]:
+    if tumour_share is None:
+        counts = np.array([len(case.images) for case in cases])
+        case = cases[rng.choice(len(cases), p=counts / counts.sum())]
+    else:
+        case = cases[rng.integers(len(cases))]
+        if case.tumour_slices.size > 0 and rng.random() < tumour_share:
+            return case, int(rng.choice(case.tumour_slices))
+    return case, int(rng.integers(len(case.images)))
+
+
+def _make_sample(
+    case: Case, z: int, size: int, zoom: float, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    windows = case.slice_windows[z] if rng.random() < SINGLE_SLICE else case.windows
+    centre = case.centre if size < max(case.images.shape[1:3]) else _middle(case)
+    raw, mask = warp(case.images[z], case.masks[z], size, zoom, centre, augmentation, rng)
+    image = apply_windows(raw, windows)
+    image = drop_sequences(image, augmentation, rng)
+    image = vary_intensity(image, augmentation, rng)
+    image = remove_outside(image, mask, augmentation, rng)
+    return image, mask.astype(np.float32)[..., None]
+
+
+def _middle(case: Case) -> tuple[float, float]:
+    """Return the centre of the whole slice, for crops that hold all of it."""
+    return (case.images.shape[1] - 1) / 2, (case.images.shape[2] - 1) / 2

@@ -1,0 +1,93 @@
+"""Index of the dataset's published layout: one folder a patient, one TIFF a slice and a mask."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from gliomask.errors import InputError
+from gliomask.io.naming import is_mask, natural_key
+
+LISTED_PROBLEMS = 20  # enough to see a pattern; a wrong folder would otherwise print thousands
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient's slices in anatomical order (skull base to vertex) and their reference masks."""
+
+    name: str
+    images: tuple[Path, ...]
+    masks: tuple[Path, ...]
+
+    @property
+    def institution(self) -> str:
+        """The TCGA tissue source site, such as ``"DU"`` in ``TCGA_DU_5849_19950405``."""
+        parts = self.name.split("_")
+        return parts[1] if len(parts) > 1 else ""
+
+    def load(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return the slices ``(z, y, x, 3)`` uint8 and the masks ``(z, y, x)`` bool."""
+        images = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in self.images])
+        masks = np.stack([np.asarray(Image.open(path).convert("L")) > 127 for path in self.masks])
+        return images, masks
+
+
+def index_dataset(root: Path) -> list[Patient]:
+    """Return the patients under *root*, sorted by name, every image checked against its mask.
+
+    *root* is the folder that holds the patient folders, or one that holds it as ``kaggle_3m``.
+
+    Raises
+    ------
+    InputError
+        The folder has no patients, or masks are missing, without an image, of another size or
+        unreadable: all problems in one message.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder. Give the folder that holds the patient folders (kaggle_3m).")
+    inner = root / "kaggle_3m"
+    folders = sorted(p for p in (inner if inner.is_dir() else root).iterdir() if p.is_dir())
+    problems: list[str] = []
+    patients = [p for folder in folders if (p := _index_patient(folder, problems)) is not None]
+    if problems:
+        shown = "\n  ".join(problems[:LISTED_PROBLEMS])
+        more = f"\n  and {len(problems) - LISTED_PROBLEMS} more" if len(problems) > LISTED_PROBLEMS else ""
+        raise InputError(f"{root}: {len(problems)} problem(s) in the dataset; mend or remove these files:\n  {shown}{more}")
+    if not patients:
+        raise InputError(f"{root}: no patient folders with *.tif slices and *_mask.tif masks in it.")
+    return patients
+
+
+def _index_patient(folder: Path, problems: list[str]) -> Patient | None:
+    files = sorted(folder.glob("*.tif"), key=lambda p: natural_key(p.name))
+    images = [p for p in files if not is_mask(p)]
+    masks = {p.stem.removesuffix("_mask"): p for p in files if is_mask(p)}
+    if not files:
+        return None
+    for image in images:
+        mask = masks.get(image.stem)
+        if mask is None:
+            problems.append(f"{image}: its mask {image.stem}_mask.tif is missing")
+            continue
+        sizes = [_size_of(path, problems) for path in (image, mask)]
+        if None not in sizes and sizes[0] != sizes[1]:
+            problems.append(f"{mask}: is {_by(sizes[1])} pixels, its image {_by(sizes[0])}")
+    orphans = set(masks) - {p.stem for p in images}
+    problems.extend(f"{masks[stem]}: a mask without its image {stem}.tif" for stem in sorted(orphans))
+    return Patient(folder.name, tuple(images), tuple(masks[p.stem] for p in images if p.stem in masks))
+
+
+def _size_of(path: Path, problems: list[str]) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image.size
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        problems.append(f"{path}: not readable as an image ({error})")
+        return None
+
+
+def _by(size: tuple[int, int] | None) -> str:
+    return "?" if size is None else f"{size[0]} x {size[1]}"

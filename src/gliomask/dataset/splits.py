@@ -1,0 +1,75 @@
+"""Patient-level splits: a committed table of patient and fold, and how it was made.
+
+Slices of one patient resemble each other so much that a split by slice scores memory; every split
+here is by patient.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from gliomask.dataset.index import Patient
+from gliomask.errors import InputError
+
+SEALED = "test"
+"""The fold of the patients that nothing may be trained on or tuned to."""
+
+
+def make_folds(patients: Iterable[str], folds: int = 5, seed: int = 0) -> dict[str, str]:
+    """Return patient name to fold ``"0".."folds-1"``, each institution spread evenly over the folds.
+
+    Patients are shuffled within their institution and dealt out like cards, the deal going on from
+    one institution to the next, so that fold sizes differ by one at the most.
+    """
+    by_institution: dict[str, list[str]] = {}
+    for name in sorted(patients):
+        by_institution.setdefault(Patient(name, (), ()).institution, []).append(name)
+    rng = np.random.default_rng(seed)
+    dealt = [str(name) for _, names in sorted(by_institution.items()) for name in rng.permutation(names)]
+    return {name: str(position % folds) for position, name in enumerate(dealt)}
+
+
+def read_split(path: Path | None = None) -> dict[str, str]:
+    """Return patient name to fold from a CSV of ``patient,fold``; without a path, the project's own."""
+    source = resources.files("gliomask.dataset").joinpath("lgg_folds.csv") if path is None else path
+    try:
+        with source.open("r", encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {row["patient"]: row["fold"] for row in rows}
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: not a split file ({error!r}); expected a CSV with columns patient,fold.") from error
+
+
+def write_split(split: dict[str, str], path: Path) -> None:
+    """Write the split as CSV, sorted by patient."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["patient", "fold"])
+        writer.writerows(sorted(split.items()))
+
+
+def divide(
+    patients: Sequence[Patient], split: dict[str, str], held_out: str, use_sealed: bool = False
+) -> tuple[list[Patient], list[Patient]]:
+    """Return ``(training, validation)`` patients, fold *held_out* being the validation.
+
+    Sealed patients are left out of the training unless *use_sealed* is set.
+
+    Raises
+    ------
+    InputError
+        A patient stands in no fold, or one of the two parts is empty.
+    """
+    unknown = [p.name for p in patients if p.name not in split]
+    if unknown:
+        raise InputError(f"patients without a fold in the split: {', '.join(unknown)}. Make a new one: gliomask split DATA.")
+    training = [p for p in patients if split[p.name] != held_out and (use_sealed or split[p.name] != SEALED)]
+    validation = [p for p in patients if split[p.name] == held_out]
+    for part, name in ((training, "training"), (validation, "validation")):
+        if not part:
+            folds = ", ".join(sorted(set(split.values())))
+            raise InputError(f"fold {held_out!r} leaves no {name} patients; the split has the folds {folds}.")
+    return training, validation

@@ -1,0 +1,196 @@
+"""How a model, or masks that some tool wrote, are scored against reference masks, patient by patient."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliomask.dataset import Patient, index_dataset, read_split
+from gliomask.errors import InputError
+from gliomask.io import read_mask
+from gliomask.io.naming import is_image, is_mask, natural_key
+from gliomask.metrics import Confusion, confusion, dice, iou, pixel_accuracy
+from gliomask.models import ModelRecord
+from gliomask.segmentation import Segmenter
+from gliomask.volume import Volume
+
+BOOTSTRAP = 10_000
+TRAINED_ON, HELD_OUT, UNKNOWN = "trained on", "held out", "unknown"
+
+
+@dataclass(frozen=True)
+class PatientScore:
+    """One patient's counts over all slices.
+
+    ``role`` says whether the model was trained on the patient (``"trained on"``), was not
+    (``"held out"``), or whether that is unknown. ``clean_slices`` are the slices without tumour in
+    the reference, ``marked_clean_slices`` those of them in which something was marked.
+    """
+
+    name: str
+    role: str
+    counts: Confusion
+    clean_slices: int
+    marked_clean_slices: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the scores by name."""
+        return {
+            "patient": self.name,
+            "role": self.role,
+            "dice": dice(self.counts),
+            "iou": iou(self.counts),
+            "pixel_accuracy": pixel_accuracy(self.counts),
+            "predicted_pixels": self.counts.tp + self.counts.fp,
+            "reference_pixels": self.counts.tp + self.counts.fn,
+            "clean_slices": self.clean_slices,
+            "marked_clean_slices": self.marked_clean_slices,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of all patients, and what was scored."""
+
+    subject: str
+    patients: tuple[PatientScore, ...]
+    ignored_masks: int = 0
+
+    def roles(self) -> dict[str, list[PatientScore]]:
+        """Return the patients by role, held-out ones first."""
+        groups = {role: [p for p in self.patients if p.role == role] for role in (HELD_OUT, UNKNOWN, TRAINED_ON)}
+        return {role: patients for role, patients in groups.items() if patients}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain types."""
+        return {
+            "subject": self.subject,
+            "patients": [p.as_json() for p in self.patients],
+            "over_all": {role: summarise(patients) for role, patients in self.roles().items()},
+            "ignored_masks": self.ignored_masks,
+        }
+
+
+def summarise(patients: Sequence[PatientScore]) -> dict[str, Any]:
+    """Return mean, median and worst of the patients' scores and the scores of all pixels pooled.
+
+    The interval is the 95 % percentile bootstrap over patients of the mean Dice (Efron and
+    Tibshirani 1993): 10,000 resamples, fixed seed.
+    """
+    dices = np.array([dice(p.counts) for p in patients])
+    draws = np.random.default_rng(0).integers(len(dices), size=(BOOTSTRAP, len(dices)))
+    low, high = np.percentile(dices[draws].mean(axis=1), [2.5, 97.5])
+    pooled = reduce(Confusion.plus, (p.counts for p in patients))
+    clean = sum(p.clean_slices for p in patients)
+    return {
+        "patients": len(patients),
+        "mean_dice": float(dices.mean()),
+        "mean_dice_95": [float(low), float(high)],
+        "median_dice": float(np.median(dices)),
+        "lowest_dice": float(dices.min()),
+        "mean_iou": float(np.mean([iou(p.counts) for p in patients])),
+        "mean_pixel_accuracy": float(np.mean([pixel_accuracy(p.counts) for p in patients])),
+        "pooled_dice": dice(pooled),
+        "pooled_iou": iou(pooled),
+        "clean_slices": clean,
+        "marked_clean_slices_share": sum(p.marked_clean_slices for p in patients) / clean if clean else None,
+    }
+
+
+def score(name: str, role: str, predicted: NDArray[np.bool_], reference: NDArray[np.bool_]) -> PatientScore:
+    """Return a patient's score from masks ``(z, y, x)``."""
+    clean = ~reference.any(axis=(1, 2))
+    marked = predicted.any(axis=(1, 2)) & clean
+    return PatientScore(name, role, confusion(predicted, reference), int(clean.sum()), int(marked.sum()))
+
+
+def evaluate_model(
+    data: Path,
+    segmenter: Segmenter,
+    split_file: Path | None = None,
+    fold: str | None = None,
+    progress: Callable[[Sequence[Patient]], Iterable[Patient]] = lambda patients: patients,
+) -> Evaluation:
+    """Return the scores of a model on the dataset in *data*, or on one fold's patients of it.
+
+    Raises
+    ------
+    InputError
+        The dataset cannot be read, or none of its patients is in the fold.
+    """
+    split = read_split(split_file)
+    patients = [p for p in index_dataset(data) if fold is None or split.get(p.name) == fold]
+    if not patients:
+        raise InputError(f"{data}: no patient of fold {fold!r}; the split has the folds {', '.join(sorted(set(split.values())))}.")
+    scores = []
+    for patient in progress(patients):
+        images, masks = patient.load()
+        result = segmenter.segment(Volume(images, patient.name))
+        scores.append(score(patient.name, role_of(patient.name, segmenter.model), result.mask, masks))
+    return Evaluation(f"model {segmenter.model.name}, threshold {segmenter.threshold:g}", tuple(scores))
+
+
+def role_of(patient: str, model: ModelRecord) -> str:
+    """Return whether a model was trained on a patient, from the names in its record."""
+    trained = model.training.get("patients")
+    if trained is None:
+        return UNKNOWN
+    return TRAINED_ON if patient in trained else HELD_OUT
+
+
+def evaluate_masks(data: Path, reference: Path) -> Evaluation:
+    """Return the scores of the ``*_mask.*`` files under *data* against those under *reference*.
+
+    Masks are paired by their folder's name and their own, endings aside; failing that by their own
+    name, where it is the only one of that name.
+
+    Raises
+    ------
+    InputError
+        A reference mask has no counterpart or one of another size; all are listed.
+    """
+    predicted, wanted = _masks_under(data), _masks_under(reference)
+    by_name = {name: [path for key, path in predicted.items() if key[1] == name] for _, name in predicted}
+    pairs: dict[str, list[tuple[Path, Path]]] = {}
+    problems = []
+    for (folder, name), path in wanted.items():
+        alone = by_name.get(name, [])
+        match = predicted.get((folder, name)) or (alone[0] if len(alone) == 1 else None)
+        if match is None:
+            problems.append(f"{path}: no mask of that name under {data}")
+        else:
+            pairs.setdefault(folder, []).append((match, path))
+    if problems:
+        raise InputError(f"{len(problems)} reference masks without a counterpart, such as\n  " + "\n  ".join(problems[:5]))
+    scores = [_score_files(folder, files) for folder, files in sorted(pairs.items())]
+    used = {match for files in pairs.values() for match, _ in files}
+    return Evaluation(f"masks in {data.name} against {reference.name}", tuple(scores), len(predicted) - len(used))
+
+
+def _score_files(folder: str, files: list[tuple[Path, Path]]) -> PatientScore:
+    parts = []
+    for mine, theirs in files:
+        predicted, reference = read_mask(mine), read_mask(theirs)
+        if predicted.shape != reference.shape:
+            found, expected = (" x ".join(map(str, m.shape[::-1])) for m in (predicted, reference))
+            raise InputError(f"{mine}: is {found} (x, y, pages), its reference {theirs} {expected}.")
+        parts.append(score(folder, UNKNOWN, predicted, reference))
+    counts = reduce(Confusion.plus, (part.counts for part in parts))
+    return PatientScore(
+        folder, UNKNOWN, counts, sum(p.clean_slices for p in parts), sum(p.marked_clean_slices for p in parts)
+    )
+
+
+def _masks_under(root: Path) -> dict[tuple[str, str], Path]:
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder.")
+    paths = sorted((p for p in root.rglob("*") if is_image(p) and is_mask(p)), key=lambda p: natural_key(str(p)))
+    if not paths:
+        raise InputError(f"{root}: holds no masks (*_mask.png, *_mask.tif, …).")
+    return {(path.resolve().parent.name, path.stem): path for path in paths}
+
+

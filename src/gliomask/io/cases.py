@@ -1,0 +1,123 @@
+"""What an input path stands for: which files make up which case."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gliomask.errors import InputError
+from gliomask.io.images import match_channels, read_image
+from gliomask.io.naming import IMAGE_ENDINGS, RESULT, is_image, is_mask, natural_key
+from gliomask.volume import Volume
+
+
+@dataclass(frozen=True)
+class CaseSource:
+    """A case that has not been read yet: its name, where it is, its slice files in natural order."""
+
+    name: str
+    path: Path
+    files: tuple[Path, ...]
+
+
+def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
+    """Return the cases that the inputs stand for, each under a name of its own.
+
+    An image file is a case. A folder that holds images is a case of its slices; every folder below
+    it that holds images is another. Reference masks (``*_mask.*``), hidden folders and
+    folders of earlier results are passed over.
+
+    Raises
+    ------
+    InputError
+        An input does not exist, is a mask or no image by its ending, or a folder holds no images.
+    """
+    found: list[CaseSource] = []
+    for path in inputs:
+        found.extend(_cases_in_folder(path) if path.is_dir() else [_case_of_file(path)])
+    return _with_unique_names(found)
+
+
+def read_case(case: CaseSource) -> Volume:
+    """Return the case's slices as one volume.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, or the slices differ in size; the message names the files.
+    """
+    if len(case.files) == 1 and case.path.is_file():
+        pages, notes = read_image(case.path)
+        stem = case.path.stem
+        names = (stem,) if len(pages) == 1 else tuple(f"{stem}_{z + 1}" for z in range(len(pages)))
+        return Volume(pages, case.name, names, case.path, notes)
+    slices, names, notes = [], [], []
+    for file in case.files:
+        pages, file_notes = read_image(file)
+        if len(pages) > 1:
+            raise InputError(f"{file}: has {len(pages)} pages inside a folder of slices; give it as an input of its own.")
+        if slices and pages.shape[1:3] != slices[0].shape[:2]:
+            expected, got = (" x ".join(map(str, s)) for s in (slices[0].shape[1::-1], pages.shape[2:0:-1]))
+            raise InputError(
+                f"{file}: is {got} pixels, the slices before it {expected}. The images of a folder are taken as one "
+                "volume; put those of another case in a folder of their own, or give them one by one."
+            )
+        slices.append(pages[0])
+        names.append(file.stem)
+        notes.extend(f"{note} ({file.name})" for note in file_notes)
+    return Volume(np.stack(match_channels(slices)), case.name, _distinct(names, case), case.path, tuple(notes))
+
+
+def _distinct(stems: list[str], case: CaseSource) -> tuple[str, ...]:
+    """Return the slices' names; where two files differ by their ending alone, with the ending."""
+    return tuple(f.name.replace(".", "_") if stems.count(f.stem) > 1 else f.stem for f in case.files)
+
+
+def _case_of_file(path: Path) -> CaseSource:
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder.")
+    if is_mask(path):
+        raise InputError(f"{path}: a reference mask by its name (*_mask.*), not an input. Give the slice itself.")
+    if not is_image(path):
+        raise InputError(f"{path}: unknown kind of file. Expected one of {', '.join(sorted(IMAGE_ENDINGS))}, or a folder.")
+    return CaseSource(path.stem, path, (path,))
+
+
+def _cases_in_folder(root: Path) -> list[CaseSource]:
+    cases = []
+    folders = sorted((p for p in [root, *root.rglob("*")] if p.is_dir()), key=lambda p: natural_key(str(p)))
+    for folder in folders:
+        if (folder / RESULT).exists() or any(part.startswith(".") for part in folder.relative_to(root).parts):
+            continue
+        files = sorted((p for p in folder.iterdir() if p.is_file()), key=lambda p: natural_key(p.name))
+        slices = tuple(p for p in files if is_image(p) and not is_mask(p))
+        if slices:
+            cases.append(CaseSource(folder.resolve().name, folder, slices))
+    if not cases:
+        raise InputError(f"{root}: holds no images. Expected {', '.join(sorted(IMAGE_ENDINGS))} in it or in its folders.")
+    return cases
+
+
+def _with_unique_names(cases: list[CaseSource]) -> list[CaseSource]:
+    """Return the cases renamed where several share a name, so that no result replaces another's.
+
+    Names grow by one parent folder at a time; what still collides, such as ``a.png`` beside
+    ``a.jpg``, gets its ending, then a number.
+    """
+    names = [case.name for case in cases]
+    for depth in range(1, 4):
+        for i in _clashing(names):
+            parents = cases[i].path.resolve().parts[-1 - depth : -1]
+            names[i] = "_".join([*parents, cases[i].name])
+    for i in _clashing(names):
+        names[i] += cases[i].path.suffix.replace(".", "_")
+    for position, i in enumerate(_clashing(names), start=1):
+        names[i] += f"_{position}"
+    return [CaseSource(name, case.path, case.files) for name, case in zip(names, cases, strict=True)]
+
+
+def _clashing(names: list[str]) -> list[int]:
+    """Return the positions of names that occur more than once, letters' case aside (file systems may ignore it)."""
+    folded = [name.casefold() for name in names]
+    return [i for i, name in enumerate(folded) if folded.count(name) > 1]

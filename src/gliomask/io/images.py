@@ -1,0 +1,94 @@
+"""PNG, JPEG and TIFF, read with Pillow, every pixel mode handled on purpose."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+from gliomask.errors import InputError
+
+MAX_PIXELS = 256 * 1024 * 1024
+"""Most pixels of a file, all pages together; what a header claims beyond that is not allocated."""
+
+FORMATS = ("PNG", "JPEG", "TIFF")
+GREY_MODES = {"L", "I;16", "I;16B", "I;16L", "I", "F"}
+
+
+def read_image(path: Path) -> tuple[NDArray[np.generic], tuple[str, ...]]:
+    """Return an image file's pages as ``(z, y, x, c)`` and notes on what was done to them.
+
+    Grey pages (8, 16 or 32 bit, with or without alpha, bilevel, or colour with three equal
+    channels) give ``c = 1``; colour pages (RGB, RGBA, palette, CMYK) give ``c = 3``. Alpha is
+    dropped. The pixel grid is the one that viewers show (EXIF orientation applied).
+
+    Raises
+    ------
+    InputError
+        No image, truncated, of another format, too large, or pages of different sizes.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            _check_size(path, image)
+            pages = [_page(page) for page in ImageSequence.Iterator(image)]
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}).") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: not an image that can be read. Expected PNG, JPEG or TIFF.") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError) as error:
+        raise InputError(f"{path}: too large ({error}). At most {MAX_PIXELS // 2**20} megapixels are read.") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise InputError(f"{path}: damaged or cut short ({error}). Export it again.") from error
+    return _stack(path, [p for p, _ in pages]), tuple(dict.fromkeys(note for _, notes in pages for note in notes))
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Return a mask image's pages as ``(z, y, x)`` bool; whatever is not black is inside.
+
+    Lossy formats blur a mask's edge, so the cut lies at half of the largest value present.
+    """
+    pages, _ = read_image(path)
+    brightest = pages.max(axis=-1)
+    return brightest > brightest.max() / 2
+
+
+def _check_size(path: Path, image: Image.Image) -> None:
+    pages = getattr(image, "n_frames", 1)
+    pixels = image.width * image.height * pages
+    if pixels > MAX_PIXELS:
+        found = f"{pages} page(s) of {image.width} x {image.height} pixels"
+        raise InputError(f"{path}: too large ({found}). At most {MAX_PIXELS // 2**20} megapixels are read.")
+
+
+def _page(page: Image.Image) -> tuple[NDArray[np.generic], list[str]]:
+    notes = []
+    if page.getexif().get(0x0112, 1) != 1:
+        notes.append("turned as its EXIF orientation says")
+        page = ImageOps.exif_transpose(page)
+    has_alpha = page.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in page.info
+    if has_alpha:
+        notes.append("transparency ignored")
+    if page.mode in GREY_MODES:
+        return np.asarray(page)[..., None], notes
+    if page.mode in ("1", "LA", "La"):
+        return np.asarray(page.convert("L"))[..., None], notes
+    colour = np.asarray(page.convert("RGBA").convert("RGB") if page.mode in ("P", "PA") else page.convert("RGB"))
+    if np.array_equal(colour[..., 0], colour[..., 1]) and np.array_equal(colour[..., 1], colour[..., 2]):
+        return colour[..., :1], notes
+    return colour, notes
+
+
+def _stack(path: Path, pages: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+    sizes = sorted({page.shape[1::-1] for page in pages})
+    if len(sizes) > 1:
+        found = ", ".join(f"{x} x {y}" for x, y in sizes)
+        raise InputError(f"{path}: pages of different sizes ({found}); a volume needs one size. Save them as single files.")
+    return np.stack(match_channels(pages))
+
+
+def match_channels(slices: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+    """Return slices ``(y, x, c)`` with one channel count: where some have colour, grey ones fill three channels."""
+    channels = max(s.shape[-1] for s in slices)
+    return [s if s.shape[-1] == channels else np.repeat(s, channels, axis=-1) for s in slices]

@@ -1,0 +1,29 @@
+"""How files are named: natural order, reference masks, image endings."""
+
+import re
+from pathlib import Path
+
+IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+
+RESULT = "result.json"
+"""The record of a finished case; a folder that holds one is output, not input."""
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Return a sort key that puts ``slice_2`` before ``slice_10``, whatever the letters' case.
+
+    >>> sorted(["s10.png", "S2.png", "s1.png"], key=natural_key)
+    ['s1.png', 'S2.png', 's10.png']
+    """
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def is_mask(path: Path) -> bool:
+    """Return whether the file is a reference mask by its name (``*_mask.*``), never an input."""
+    return path.stem.casefold().endswith("_mask")
+
+
+def is_image(path: Path) -> bool:
+    """Return whether the file's ending is one of an image that can be an input slice."""
+    return path.suffix.casefold() in IMAGE_ENDINGS and not path.name.startswith(".")

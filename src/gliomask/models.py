@@ -1,0 +1,147 @@
+"""The registry of models: a network file and, beside it, a JSON record of everything that goes with it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gliomask.errors import ModelError
+from gliomask.preprocess import Normalisation
+
+BUNDLED = Path(__file__).parent / "models"
+DEFAULT = "fast"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What is known of a model; the JSON beside its file holds these fields.
+
+    Attributes
+    ----------
+    name, file, sha256
+        The registry's name, the network file's name beside the record, and its SHA-256.
+    channels
+        The input's channels in order.
+    input_size
+        Height and width in pixels that slices are brought to.
+    normalisation
+        How intensities are scaled; the same as in its training.
+    threshold
+        Probability from which a pixel belongs to the mask.
+    recipe, training, scores
+        How it was trained, on which patients of which split, and what it scored on whom.
+    licence
+        What the weights may be used for.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    channels: tuple[str, ...]
+    input_size: int
+    normalisation: Normalisation
+    threshold: float
+    licence: str
+    recipe: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path = field(default=BUNDLED, compare=False)
+
+    @property
+    def path(self) -> Path:
+        """The network file."""
+        return self.folder / self.file
+
+    def to_json(self) -> str:
+        """Return the record as the text of its JSON file."""
+        fields = asdict(self)
+        del fields["folder"]
+        return json.dumps(fields, indent=2) + "\n"
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def bundled_models() -> dict[str, ModelRecord]:
+    """Return the models that come with the package, by name."""
+    records = (read_record(path) for path in sorted(BUNDLED.glob("*.json")))
+    return {record.name: record for record in records}
+
+
+def read_record(path: Path) -> ModelRecord:
+    """Return the record in a JSON file.
+
+    Raises
+    ------
+    ModelError
+        The file is missing or is no such record.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields["normalisation"] = Normalisation(**fields["normalisation"])
+        fields["channels"] = tuple(fields["channels"])
+        return ModelRecord(**fields, folder=path.parent)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: missing. A network needs the record that says how its input is made.") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{path}: not a model record of this version ({error!r}). Export the model again.") from error
+
+
+def find_model(name_or_path: str | Path) -> ModelRecord:
+    """Return a bundled model by its name, or the record of a network file by its path.
+
+    A ``.keras`` file without a record, such as another project's, is taken as that of the original
+    recipe: three channels, 256 x 256, intensities divided by their type's largest value, threshold 0.5.
+
+    Raises
+    ------
+    ModelError
+        No such model, a file without its record, or a file that is not what its record says.
+    """
+    bundled = bundled_models()
+    if str(name_or_path) in bundled:
+        record = bundled[str(name_or_path)]
+    else:
+        path = Path(name_or_path)
+        if path.suffix not in (".onnx", ".keras"):
+            raise ModelError(f"{name_or_path}: no such model. Bundled: {', '.join(bundled)}; or give an .onnx or .keras file.")
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file.")
+        beside = path.with_suffix(".json")
+        record = _bare_keras(path) if path.suffix == ".keras" and not beside.exists() else read_record(beside)
+    verify(record)
+    return record
+
+
+def verify(record: ModelRecord) -> None:
+    """Compare the network file's checksum with the record's.
+
+    Raises
+    ------
+    ModelError
+        The file is missing or differs.
+    """
+    if not record.path.is_file():
+        raise ModelError(f"{record.path}: missing. Install gliomask again.")
+    found = sha256_of(record.path)
+    if found != record.sha256:
+        raise ModelError(f"{record.path}: altered or cut short (SHA-256 {found}, expected {record.sha256}). Get the file again.")
+
+
+def _bare_keras(path: Path) -> ModelRecord:
+    return ModelRecord(
+        name=path.stem,
+        file=path.name,
+        sha256=sha256_of(path),
+        channels=("pre-contrast T1", "FLAIR", "post-contrast T1"),
+        input_size=256,
+        normalisation=Normalisation("full_scale"),
+        threshold=0.5,
+        licence="unknown",
+        folder=path.parent,
+    )

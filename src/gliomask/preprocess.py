@@ -1,0 +1,128 @@
+"""Array to array: what is done to slices before the network sees them, and back again.
+
+Training and inference call the same functions, and their parameters travel with the model in its
+record, so that a model is never fed anything but what it was trained on.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Float = NDArray[np.float32]
+
+FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How raw intensities become network input, channel by channel.
+
+    Attributes
+    ----------
+    method
+        ``"full_scale"``: divided by the largest value of the stored integer type (255 or 65535);
+        floating-point voxels are taken to be in 0..1 already if none exceeds 1, else in 0..255.
+        ``"foreground_median"``: see :func:`intensity_window`.
+    headroom
+        For ``"foreground_median"``: the multiple of the tissue median that maps to 1. Anything
+        brighter is clipped to 1.
+    """
+
+    method: Literal["full_scale", "foreground_median"] = "foreground_median"
+    headroom: float = 4.0
+
+
+def intensity_window(channel: NDArray[np.generic], normalisation: Normalisation) -> tuple[float, float]:
+    """Return ``(low, high)``, the intensities that map to 0 and 1.
+
+    With ``foreground_median``, *low* is the 1st percentile and *high* lies ``headroom`` times as
+    far above it as the median of the foreground does, foreground being what is brighter than the
+    mean. The median of tissue moves little with one bright voxel, with the share of background or
+    with the skull removed, which a maximum or an upper percentile do not survive.
+
+    Parameters
+    ----------
+    channel
+        Intensities of one sequence of one case, any shape, any real dtype.
+
+    Returns
+    -------
+    tuple of float
+        ``high > low`` always; a constant channel gives ``(value, value + 1)`` and so maps to 0.
+    """
+    if normalisation.method == "full_scale":
+        largest = FULL_SCALE.get(channel.dtype.name)
+        if largest is None:
+            largest = 1.0 if channel.size == 0 or float(channel.max()) <= 1.0 else 255.0
+        return 0.0, largest
+    if channel.size == 0:
+        return 0.0, 1.0
+    low = float(np.percentile(channel, 1))
+    foreground = channel[channel > channel.mean()]
+    if foreground.size == 0:
+        return low, low + 1.0
+    median = float(np.median(foreground))
+    return low, low + max(median - low, np.finfo(np.float32).eps) * normalisation.headroom
+
+
+def apply_windows(voxels: NDArray[np.generic], windows: list[tuple[float, float]]) -> Float:
+    """Return voxels scaled to 0..1 by one ``(low, high)`` window a channel, clipped, float32.
+
+    Parameters
+    ----------
+    voxels
+        Shape ``(..., c)`` with one window for each of the *c* channels.
+    """
+    low = np.array([w[0] for w in windows], np.float32)
+    span = np.array([w[1] - w[0] for w in windows], np.float32)
+    scaled = (voxels.astype(np.float32) - low) / span
+    return np.clip(scaled, 0.0, 1.0, out=scaled)
+
+
+def normalise(voxels: NDArray[np.generic], normalisation: Normalisation) -> Float:
+    """Return a case's voxels ``(z, y, x, c)`` scaled to 0..1, the windows taken over the whole case."""
+    windows = [intensity_window(voxels[..., c], normalisation) for c in range(voxels.shape[-1])]
+    return apply_windows(voxels, windows)
+
+
+def fill_channels(voxels: NDArray[np.generic], channels: int) -> NDArray[np.generic]:
+    """Return voxels ``(..., c)`` with *channels* channels, a single one (FLAIR) standing in for all; a view, not a copy."""
+    return np.broadcast_to(voxels, (*voxels.shape[:-1], channels))
+
+
+def to_network_grid(slices: Float, size: int) -> Float:
+    """Return slices ``(n, y, x, c)`` padded with zeros to squares about their middle and resized to *size* x *size*.
+
+    Bilinear, with a wider kernel where it shrinks, so that nothing aliases.
+    """
+    n, height, width, channels = slices.shape
+    if (height, width) == (size, size):
+        return np.ascontiguousarray(slices)
+    top, left, side = _square(height, width)
+    square = np.zeros((side, side), np.float32)
+    out = np.empty((n, size, size, channels), np.float32)
+    for i in range(n):
+        for c in range(channels):
+            square[top : top + height, left : left + width] = slices[i, ..., c]
+            out[i, ..., c] = _resize(square, size)
+    return out
+
+
+def from_network_grid(probability: Float, height: int, width: int) -> Float:
+    """Return probabilities ``(n, size, size)`` on the slices' own grid ``(n, height, width)``: the way back of :func:`to_network_grid`."""
+    if probability.shape[1:] == (height, width):
+        return probability
+    top, left, side = _square(height, width)
+    return np.stack([_resize(p, side)[top : top + height, left : left + width] for p in probability])
+
+
+def _square(height: int, width: int) -> tuple[int, int, int]:
+    side = max(height, width)
+    return (side - height) // 2, (side - width) // 2, side
+
+
+def _resize(plane: Float, side: int) -> Float:
+    return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR))

@@ -1,0 +1,1 @@
+"""Networks, losses, the training loop and the export: the only package that imports Keras."""

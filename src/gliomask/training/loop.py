@@ -1,0 +1,283 @@
+"""The training loop: steps, validation, checkpoints and history, on any Keras backend."""
+
+import csv
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from gliomask.dataset.batches import Case, load_case, make_batch
+from gliomask.dataset.index import Patient
+from gliomask.errors import InputError
+from gliomask.metrics import confusion, dice, iou, pixel_accuracy
+from gliomask.preprocess import apply_windows
+from gliomask.training.losses import soft_dice, soft_iou
+from gliomask.training.recipes import Recipe
+
+CHECKPOINT = "checkpoint.npz"
+HISTORY = "history.csv"
+PREDICTION_BATCH = 16
+
+Weights = list[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run adds to its recipe.
+
+    ``epochs``, ``steps_per_epoch`` and ``width`` override the recipe's where they are not None;
+    ``checkpoint_s`` is the time in seconds between checkpoints.
+    """
+
+    output: Path
+    precision: str = "float32"
+    seed: int = 0
+    epochs: int | None = None
+    steps_per_epoch: int | None = None
+    width: int | None = None
+    checkpoint_s: float = 180.0
+
+
+@dataclass
+class RunState:
+    """Where a run stands: all that a resumed run needs besides its data."""
+
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    average: Weights = field(default_factory=list)
+    best: Weights = field(default_factory=list)
+
+
+def train(
+    training: Sequence[Patient],
+    validation: Sequence[Patient],
+    recipe: Recipe,
+    settings: RunSettings,
+    report: Callable[[str], None] = lambda line: None,
+) -> keras.Model:
+    """Return the trained network; resume from the checkpoint in ``settings.output`` if there is one.
+
+    Every batch is a function of the seed and the step and the whole state is written in one atomic
+    file, so a run that was killed goes on from its last checkpoint as if it had not stopped.
+
+    Parameters
+    ----------
+    report
+        Called with one line of progress after each epoch and each checkpoint.
+
+    Raises
+    ------
+    InputError
+        The checkpoint in the output folder belongs to another recipe, seed or network.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    keras.config.set_dtype_policy("mixed_bfloat16" if settings.precision == "bfloat16" else "float32")
+    settings.output.mkdir(parents=True, exist_ok=True)
+    epochs = settings.epochs or recipe.epochs
+    steps_per_epoch = settings.steps_per_epoch or recipe.steps_per_epoch
+    model = _compiled(recipe, settings.width, epochs * steps_per_epoch)
+    state = _restore(model, recipe, settings)
+    if state.step:
+        report(f"resumed at step {state.step} of {epochs * steps_per_epoch}")
+    cases = [load_case(patient, recipe.normalisation) for patient in training]
+    held_out = [load_case(patient, recipe.normalisation) for patient in validation]
+    started, first_step, saved = time.monotonic(), state.step, time.monotonic()
+    for images, masks in _batches(cases, recipe, settings.seed, state.step, epochs * steps_per_epoch):
+        if _is_over(state.history, recipe, epochs):
+            break
+        for name, value in model.train_on_batch(images, masks, return_dict=True).items():
+            state.sums[name] = state.sums.get(name, 0.0) + float(value)
+        state.step += 1
+        _update_average(state.average, model, recipe.average_decay, state.step)
+        if state.step % steps_per_epoch == 0:
+            _end_epoch(model, state, held_out, recipe, steps_per_epoch)
+            write_history(state.history, settings.output / HISTORY)
+            report(_progress(state, epochs, steps_per_epoch, (time.monotonic() - started) / (state.step - first_step)))
+        if state.step % steps_per_epoch == 0 or time.monotonic() - saved > settings.checkpoint_s:
+            _save(model, state, recipe, settings)
+            saved = time.monotonic()
+    final = state.best if recipe.patience is not None else state.average
+    if final:
+        model.set_weights(final)
+    return model
+
+
+def predict(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``, in batches of a fixed size."""
+    padded = np.concatenate([images, np.zeros((-len(images) % PREDICTION_BATCH, *images.shape[1:]), np.float32)])
+    parts = [
+        keras.ops.convert_to_numpy(model(padded[i : i + PREDICTION_BATCH], training=False))
+        for i in range(0, len(padded), PREDICTION_BATCH)
+    ]
+    return np.concatenate(parts)[: len(images), ..., 0].astype(np.float32)
+
+
+def validate(model: keras.Model, cases: Sequence[Case], stride: int = 1, threshold: float = 0.5) -> dict[str, float]:
+    """Return mean per-patient Dice and IoU and the pixel accuracy of the cases, every *stride*-th slice."""
+    tables = []
+    for case in cases:
+        images = apply_windows(case.images[::stride], case.windows)
+        tables.append(confusion(predict(model, images) >= threshold, case.masks[::stride]))
+    return {
+        "val_dice": float(np.mean([dice(t) for t in tables])),
+        "val_iou": float(np.mean([iou(t) for t in tables])),
+        "val_accuracy": float(np.mean([pixel_accuracy(t) for t in tables])),
+    }
+
+
+def write_history(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Write one row an epoch as CSV, replacing the file in one move."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in history)
+    os.replace(temporary, path)
+
+
+def best_epoch(history: Sequence[dict[str, float]]) -> int:
+    """Return the index of the first epoch with the highest validation Dice."""
+    return int(np.argmax([row["val_dice"] for row in history]))
+
+
+def _compiled(recipe: Recipe, width: int | None, steps: int) -> keras.Model:
+    model = recipe.network(width)
+    rate: Any = recipe.learning_rate
+    if recipe.cosine:
+        warm_up = max(1, steps // 25)
+        rate = keras.optimizers.schedules.CosineDecay(
+            recipe.learning_rate / 20, steps - warm_up, warmup_target=recipe.learning_rate, warmup_steps=warm_up
+        )
+    # XLA's convolutions on a CPU are slower than oneDNN's; JAX knows no other way.
+    jit = "auto" if keras.backend.backend() == "jax" else False
+    model.compile(recipe.optimizer(rate), recipe.loss, metrics=[soft_dice, soft_iou], jit_compile=jit)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last: int) -> Iterator[tuple[Any, Any]]:
+    """Yield the batches of steps *first* to *last*, the next ones being made meanwhile in a thread."""
+
+    def make(step: int) -> tuple[Any, Any]:
+        stage = stage_at(recipe, step / last)
+        return make_batch(
+            cases, step, recipe.batch_size, stage.size, stage.zoom, recipe.augmentation, recipe.tumour_share, seed
+        )
+
+    ahead = 3
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(make, step) for step in range(first, min(first + ahead, last))]
+        for step in range(first, last):
+            batch = waiting.pop(0).result()
+            if step + ahead < last:
+                waiting.append(pool.submit(make, step + ahead))
+            yield batch
+
+
+def stage_at(recipe: Recipe, progress: float) -> Any:
+    """Return the recipe's stage at *progress* (0 at the first step, 1 after the last)."""
+    ends = np.cumsum([stage.share for stage in recipe.stages])
+    return recipe.stages[min(int(np.searchsorted(ends, progress, side="right")), len(ends) - 1)]
+
+
+def _update_average(average: Weights, model: keras.Model, decay: float, step: int) -> None:
+    """Move the average towards the current weights; early on it forgets faster, so that it has no memory of the start."""
+    if not decay:
+        return
+    weights = model.get_weights()
+    if not average:
+        average.extend(w.astype(np.float32) for w in weights)
+        return
+    keep = min(decay, (1 + step) / (10 + step))
+    for mean, weight in zip(average, weights, strict=True):
+        mean *= keep
+        mean += (1 - keep) * weight
+
+
+def _end_epoch(model: keras.Model, state: RunState, held_out: Sequence[Case], recipe: Recipe, steps: int) -> None:
+    current = model.get_weights()
+    if state.average:
+        model.set_weights(state.average)
+    row = {"epoch": len(state.history) + 1.0} | {name: total / steps for name, total in state.sums.items()}
+    row["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+    row |= validate(model, held_out, recipe.validation_stride)
+    state.history.append(row)
+    state.sums = {}
+    if recipe.patience is not None and best_epoch(state.history) == len(state.history) - 1:
+        state.best = model.get_weights()
+    model.set_weights(current)
+    model.reset_metrics()
+
+
+def _is_over(history: Sequence[dict[str, float]], recipe: Recipe, epochs: int) -> bool:
+    stale = len(history) - 1 - best_epoch(history) if history else 0
+    return len(history) >= epochs or (recipe.patience is not None and stale >= recipe.patience)
+
+
+def _progress(state: RunState, epochs: int, steps_per_epoch: int, seconds_per_step: float) -> str:
+    row = state.history[-1]
+    left = (epochs * steps_per_epoch - state.step) * seconds_per_step
+    return (
+        f"epoch {int(row['epoch'])}/{epochs}  loss {row['loss']:.4f}  validation Dice {row['val_dice']:.4f}"
+        f"  {1 / seconds_per_step:.2f} steps/s  {left / 60:.0f} min left"
+    )
+
+
+def _identity(model: keras.Model, recipe: Recipe, settings: RunSettings) -> dict[str, Any]:
+    return {"recipe": recipe.name, "seed": settings.seed, "parameters": model.count_params()}
+
+
+def _save(model: keras.Model, state: RunState, recipe: Recipe, settings: RunSettings) -> None:
+    arrays: dict[str, NDArray[Any]] = {}
+    optimizer = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables]
+    for group, values in (
+        ("weights", model.get_weights()),
+        ("optimizer", optimizer),
+        ("average", state.average),
+        ("best", state.best),
+    ):
+        arrays |= {f"{group}_{i:04}": value for i, value in enumerate(values)}
+    facts = _identity(model, recipe, settings) | {"step": state.step, "sums": state.sums, "history": state.history}
+    temporary = settings.output / f"{CHECKPOINT}.tmp"
+    with temporary.open("wb") as file:
+        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
+    os.replace(temporary, settings.output / CHECKPOINT)
+
+
+def _restore(model: keras.Model, recipe: Recipe, settings: RunSettings) -> RunState:
+    path = settings.output / CHECKPOINT
+    if not path.exists():
+        return RunState()
+    with np.load(path) as archive:
+        facts = json.loads(str(archive["facts"]))
+        for key, expected in _identity(model, recipe, settings).items():
+            if facts[key] != expected:
+                raise InputError(
+                    f"{path}: the checkpoint's {key} is {facts[key]}, this run's is {expected}. "
+                    "Choose another --output, or remove the folder to start anew."
+                )
+        groups: dict[str, Weights] = {"weights": [], "optimizer": [], "average": [], "best": []}
+        for name in sorted(set(archive.files) - {"facts"}):
+            groups[name.rsplit("_", 1)[0]].append(archive[name])
+    model.set_weights(groups["weights"])
+    for variable, value in zip(model.optimizer.variables, groups["optimizer"], strict=True):
+        variable.assign(value)
+    return RunState(facts["step"], facts["sums"], facts["history"], groups["average"], groups["best"])
+
+
+def read_history(output: Path) -> list[dict[str, float]]:
+    """Return a run's history as written by :func:`write_history`; empty if there is none yet."""
+    path = output / HISTORY
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]

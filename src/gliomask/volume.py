@@ -1,0 +1,80 @@
+"""The one data type: voxels, where they came from and what is known of their geometry."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliomask.errors import InputError
+
+CHANNELS = ("pre-contrast T1", "FLAIR", "post-contrast T1")
+"""What the three channels of a slice are, in the order of the LGG dataset."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One case: a stack of axial slices.
+
+    Attributes
+    ----------
+    voxels
+        Shape ``(z, y, x, c)``, any real dtype, *c* being 3 (pre-contrast, FLAIR, post-contrast) or
+        1 (FLAIR alone). A single slice has ``z = 1``.
+    name
+        The case's name; results are filed under it.
+    slice_names
+        One name a slice, in order; mask files carry them.
+    source
+        The file or folder it was read from; None for an array.
+    notes
+        What was done on reading that the user should know of, such as a dropped alpha channel.
+    """
+
+    voxels: NDArray[np.generic]
+    name: str = "case"
+    slice_names: tuple[str, ...] = ()
+    source: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the shape and fill in the slices' names."""
+        v = self.voxels
+        if v.ndim != 4 or v.shape[3] not in (1, 3) or 0 in v.shape:
+            raise InputError(f"{self.name}: voxels of shape {v.shape}; expected (z, y, x, c) with 1 or 3 channels.")
+        if v.dtype.kind not in "uif":
+            raise InputError(f"{self.name}: voxels of type {v.dtype}; expected real numbers.")
+        if v.dtype.kind == "f" and not np.isfinite(v).all():
+            raise InputError(f"{self.name}: {int((~np.isfinite(v)).sum())} voxels are NaN or infinite; replace them first.")
+        if not self.slice_names:
+            object.__setattr__(self, "slice_names", tuple(f"{self.name}_{z + 1}" for z in range(len(v))))
+        if len(self.slice_names) != len(v):
+            raise InputError(f"{self.name}: {len(self.slice_names)} slice names for {len(v)} slices.")
+
+    @property
+    def flair(self) -> NDArray[np.generic]:
+        """The FLAIR channel ``(z, y, x)``."""
+        return self.voxels[..., 1 if self.voxels.shape[-1] == 3 else 0]
+
+    @classmethod
+    def from_array(cls, array: NDArray[np.generic], name: str = "case") -> "Volume":
+        """Return the volume in an array.
+
+        Parameters
+        ----------
+        array
+            ``(y, x)`` is a grey slice; ``(y, x, 3)`` a three-channel slice; any other
+            three-dimensional shape is ``(z, y, x)``, a grey volume; ``(z, y, x, c)`` has 1 or 3
+            channels. Grey is FLAIR.
+
+        Raises
+        ------
+        InputError
+            The array has another shape, is empty, or holds what is not a finite real number.
+        """
+        array = np.asarray(array)
+        if array.ndim == 2:
+            array = array[None, ..., None]
+        elif array.ndim == 3:
+            array = array[None] if array.shape[2] == 3 else array[..., None]
+        return cls(array, name)
