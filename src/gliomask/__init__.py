@@ -24,7 +24,7 @@ _HOMES = {
     "Segmentation": "segmentation",
     "Segmenter": "segmentation",
     "Volume": "volume",
-    "draw_phantom": "draw_phantom",
+    "draw_phantom": "phantom",
     "segment": "segmentation",
 }
 

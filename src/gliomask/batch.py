@@ -11,6 +11,8 @@ from gliomask.io.naming import RESULT
 from gliomask.report import CasesTable, read_result, save_segmentation, summary
 from gliomask.segmentation import Segmenter
 
+WAY_OUT = "Use --overwrite, or another --output."
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -29,7 +31,8 @@ class Outcome:
         """One line for a person."""
         if self.content is None:
             return f"{self.case}: failed. {self.reason}"
-        return f"{self.case}: {finding(self.content)}, {self.content['seconds']:.2f} s{' (earlier result kept)' if self.status == 'kept' else ''}"
+        earlier = " (earlier result kept)" if self.status == "kept" else ""
+        return f"{self.case}: {finding(self.content)}, {self.content['seconds']:.2f} s{earlier}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome for ``--json``."""
@@ -88,8 +91,10 @@ def _keep(case: CaseSource, earlier: dict[str, Any], segmenter: Segmenter, folde
     """Return an earlier result if this run would have made the same, else say that it is in the way."""
     made_with = (earlier.get("model", {}).get("sha256"), earlier.get("threshold"))
     if made_with != (segmenter.model.sha256, segmenter.threshold):
-        return Outcome(case.name, "failed", reason=f"{folder}: holds a result of another model or threshold. Use --overwrite, or another --output.")
+        return Outcome(
+            case.name, "failed", reason=f"{folder}: holds a result of another model or threshold. Use --overwrite, or another --output."
+        )
     finished = (folder / RESULT).stat().st_mtime
     if any(file.stat().st_mtime > finished for file in case.files):
-        return Outcome(case.name, "failed", reason=f"{folder}: holds a result older than its input. Use --overwrite, or another --output.")
+        return Outcome(case.name, "failed", reason=f"{folder}: holds a result older than its input. {WAY_OUT}")
     return Outcome(case.name, "kept", earlier)

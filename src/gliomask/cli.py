@@ -75,14 +75,15 @@ def _progress_bar(quiet: bool) -> Any:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from gliomask.evaluation import evaluate_masks, evaluate_model, format_table
+    from gliomask.evaluation import Protocol, evaluate_masks, evaluate_model, format_table
     from gliomask.segmentation import Segmenter
 
     if options.reference_masks is not None:
         evaluation = evaluate_masks(options.data, options.reference_masks)
     else:
         segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads)
-        evaluation = evaluate_model(options.data, segmenter, options.split, options.fold, progress=_progress_bar(options.json))
+        protocol = Protocol(options.split, options.fold, options.flair_alone, options.single_slices)
+        evaluation = evaluate_model(options.data, segmenter, protocol, _progress_bar(options.json))
     _print(json.dumps(evaluation.as_json(), indent=2) if options.json else format_table(evaluation))
     return DONE
 
@@ -132,22 +133,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gliomask {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_segment, _add_evaluate, _add_app, _add_info, _add_train, _add_split):
+        add(commands)
+    return parser
 
-    segment = _command(
+
+def _add_segment(commands: Any) -> None:
+    parser = _command(
         commands, "segment", _segment,
         "segment slices and folders of slices",
         "gliomask segment scans/ --output results/",
         "An input is a PNG, JPEG or TIFF slice (8 or 16 bit; a grey one counts as FLAIR), a multi-page TIFF, a folder of "
         "slices (one case), or a folder of such folders. Files named *_mask.* are reference masks and passed over.",
     )  # fmt: skip
-    segment.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image file, folder of slices, or folder of folders")
-    segment.add_argument("--output", type=Path, required=True, metavar="DIR", help="where DIR/<case>/ and DIR/cases.csv are written")
-    segment.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
-    segment.add_argument("--save-probability", action="store_true", help="write <slice>_probability.png too (16 bit, 65535 is 1)")
-    _model_options(segment)
-    _json_option(segment)
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image file, folder of slices, or folder of folders")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where DIR/<case>/ and DIR/cases.csv are written")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
+    parser.add_argument("--save-probability", action="store_true", help="write <slice>_probability.png too (16 bit, 65535 is 1)")
+    _model_options(parser)
+    _json_option(parser)
 
-    evaluate = _command(
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _command(
         commands, "evaluate", _evaluate,
         "score a model, or masks written by any tool, against reference masks",
         "gliomask evaluate kaggle_3m/ --fold 0",
@@ -155,56 +163,66 @@ def _parser() -> argparse.ArgumentParser:
         "patient. With it, DATA holds *_mask.* files (of this or another tool) that are scored against those in DIR. Where both "
         "masks of a patient are empty, Dice and IoU are 1.",
     )  # fmt: skip
-    evaluate.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder, or a folder of masks")
-    evaluate.add_argument("--reference-masks", type=Path, metavar="DIR", help="score the masks in DATA against those in DIR")
-    evaluate.add_argument("--split", type=Path, metavar="FILE", help="CSV of patient,fold (default: the project's own)")
-    evaluate.add_argument("--fold", metavar="FOLD", help="score this fold's patients alone (default: all)")
-    _model_options(evaluate)
-    _json_option(evaluate)
+    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder, or a folder of masks")
+    parser.add_argument("--reference-masks", type=Path, metavar="DIR", help="score the masks in DATA against those in DIR")
+    parser.add_argument("--fold", metavar="FOLD", help="score this fold's patients alone (default: all)")
+    parser.add_argument("--flair-alone", action="store_true", help="leave out the contrast channels")
+    parser.add_argument("--single-slices", action="store_true", help="give every slice by itself, not the whole volume")
+    _split_option(parser)
+    _model_options(parser)
+    _json_option(parser)
 
-    train = _command(
+
+def _add_train(commands: Any) -> None:
+    parser = _command(
         commands, "train", _train,
         "train a model on the LGG dataset (needs the extra [train])",
         "gliomask train kaggle_3m/ --recipe fast --fold 0 --output runs/fast",
         "Run the same command again to resume a training that was stopped. Writes history.csv, history.png and the network as "
-        "model.keras and model.onnx with its record.",
+        "NAME.keras and NAME.onnx with its record, scored on the held-out patients.",
     )  # fmt: skip
-    train.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
-    train.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
-    train.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
-    train.add_argument("--split", type=Path, metavar="FILE", help="CSV of patient,fold (default: the project's own)")
-    train.add_argument("--fold", default="0", help="the fold held out for validation (default: %(default)s)")
-    train.add_argument("--use-sealed", action="store_true", help="train on the patients of the sealed test set too")
-    train.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(default: %(default)s)")
-    train.add_argument("--epochs", type=_positive, metavar="N", help="in place of the recipe's")
-    train.add_argument("--steps-per-epoch", type=_positive, metavar="N", help="in place of the recipe's")
-    train.add_argument("--width", type=_positive, metavar="N", help="filters of the first level, in place of the recipe's")
-    train.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
+    parser.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
+    parser.add_argument("--name", default="model", help="what to call the exported model (default: %(default)s)")
+    parser.add_argument("--fold", default="0", help="the fold held out for validation (default: %(default)s)")
+    parser.add_argument("--use-sealed", action="store_true", help="train on the patients of the sealed test set too")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="in place of the recipe's")
+    parser.add_argument("--steps-per-epoch", type=_positive, metavar="N", help="in place of the recipe's")
+    parser.add_argument("--width", type=_positive, metavar="N", help="filters of the first level, in place of the recipe's")
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    _split_option(parser)
 
-    split = _command(
+
+def _add_split(commands: Any) -> None:
+    parser = _command(
         commands, "split", _split,
         "divide patients into folds, each institution spread evenly",
         "gliomask split kaggle_3m/ --output folds.csv",
         "The result is the same for the same patients and seed.",
     )  # fmt: skip
-    split.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
-    split.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")
-    split.add_argument("--folds", type=_positive, default=5, help="(default: %(default)s)")
-    split.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")
+    parser.add_argument("--folds", type=_positive, default=5, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
 
-    app = _command(
+
+def _add_app(commands: Any) -> None:
+    parser = _command(
         commands, "app", _app,
         "open the web page (needs the extra [app])",
         "gliomask app",
         "The page is served on this machine alone unless --host says otherwise.",
     )  # fmt: skip
-    app.add_argument("--host", default="localhost", help="address to listen on (default: %(default)s)")
-    app.add_argument("--port", type=_positive, default=8501, help="(default: %(default)s)")
-    app.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument("--host", default="localhost", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_positive, default=8501, help="(default: %(default)s)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
 
-    info = _command(commands, "info", _info, "print versions, models and whether their checksums hold", "gliomask info", "")
-    _json_option(info)
-    return parser
+
+def _add_info(commands: Any) -> None:
+    parser = _command(commands, "info", _info, "print versions, models and whether their checksums hold", "gliomask info", "")
+    _json_option(parser)
 
 
 def _command(commands: Any, name: str, run: Any, summary: str, example: str, details: str) -> argparse.ArgumentParser:
@@ -216,9 +234,15 @@ def _command(commands: Any, name: str, run: Any, summary: str, example: str, det
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="fast", metavar="NAME|PATH", help="bundled model, or an .onnx or .keras file (default: %(default)s)")
+    parser.add_argument(
+        "--model", default="fast", metavar="NAME|PATH", help="bundled model, or an .onnx or .keras file (default: %(default)s)"
+    )
     parser.add_argument("--threshold", type=float, metavar="P", help="probability from which a pixel is marked (default: the model's)")
     parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: all this process may use)")
+
+
+def _split_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", type=Path, metavar="FILE", help="CSV of patient,fold (default: the project's own)")
 
 
 def _json_option(parser: argparse.ArgumentParser) -> None:

@@ -55,7 +55,7 @@ class OnnxEngine:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - the runtime raises types of its own for a file it cannot use
+        except Exception as error:
             raise ModelError(f"{path}: not a network that ONNX Runtime {onnxruntime.__version__} can load ({error}).") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
@@ -89,7 +89,7 @@ class KerasEngine:
         try:
             # Losses and metrics of the training are not needed, and safe mode runs no code of the file's.
             self._model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        except Exception as error:  # noqa: BLE001 - a damaged archive fails in many ways
+        except Exception as error:
             raise ModelError(f"{path}: not a model that Keras {keras.__version__} can load ({error}).") from error
         self._to_numpy = keras.ops.convert_to_numpy
         self.description = f"Keras {keras.__version__} on {keras.backend.backend()}"

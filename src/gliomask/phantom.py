@@ -29,7 +29,7 @@ def lesion_mask() -> NDArray[np.bool_]:
     z, y, x = np.mgrid[:SLICES, :SIZE, :SIZE].astype(np.float32)
     offsets = [(axis - c) / r for axis, c, r in zip((z, y, x), LESION_CENTRE, LESION_RADII, strict=True)]
     angle = np.arctan2(offsets[1], offsets[2])
-    distance = np.sqrt(offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2)
+    distance: NDArray[np.float32] = np.sqrt(offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2)
     return distance < 1.0 + 0.10 * np.sin(3 * angle) + 0.06 * np.cos(5 * angle)
 
 
@@ -37,31 +37,37 @@ def _head_slice(z: int, y: NDArray[np.float32], x: NDArray[np.float32], lesion: 
     level = 1.0 - 0.45 * ((z - SLICES * 0.45) / (SLICES * 0.6)) ** 2  # the head narrows above and below
     radius = _ellipse(y, x, 128, 128, 101 * level, 80 * level)
     angle = np.arctan2(y - 128, x - 128)
-    folds = 0.86 + 0.012 * np.sin(23 * angle + z) + 0.008 * np.sin(41 * angle - 2 * z)
-    brain = radius < folds
-    texture = _smooth_noise(rng, 7)
-    white = _ellipse(y, x, 128, 128, 70 * level, 54 * level) + 0.16 * texture < 1.0
-    fissure = (np.abs(x - 128 - 1.5 * np.sin(y / 9 + z)) < 1.6) & brain
-    ventricles = _ventricles(y, x, z)
-    skull, scalp = (radius >= 0.88) & (radius < 0.95), (radius >= 0.95) & (radius < 1.0)
-    # Grey and white matter, fluid, bone and scalp as they look on T1, FLAIR and T1 with contrast.
-    tissues = ((brain, (62, 74, 66)), (white & brain, (78, 62, 82)), (fissure, (30, 26, 60)), (ventricles & brain, (22, 18, 22)))
+    texture = _smooth_noise(rng, 9)
+    wave = np.sin(17 * angle + z + 2.0 * texture) + 0.6 * np.sin(29 * angle - 2 * z)
+    brain = radius < 0.86 + 0.010 * wave
+    sulci = brain & (wave < -1.05) & (radius > 0.70)
+    white = brain & (radius < 0.73 + 0.06 * wave)
+    fissure = (np.abs(x - 128 - 1.5 * np.sin(y / 9 + z)) < 1.4) & brain
+    ventricles = _ventricles(y, x, z) & brain
+    skull, scalp = (radius >= 0.90) & (radius < 0.95), (radius >= 0.95) & (radius < 1.0)
+    # Grey matter, white matter, fluid in folds and in ventricles, as T1, FLAIR and T1 with contrast show them.
+    tissues = (
+        (brain, (58, 68, 62)),
+        (white, (76, 60, 80)),
+        (sulci, (34, 36, 40)),
+        (fissure, (30, 30, 60)),
+        (ventricles, (22, 20, 22)),
+    )
     channels = []
     marked = lesion_mask()[z] & brain if lesion else np.zeros_like(brain)
-    for channel, (tumour, scalp_value) in enumerate(((52, 105), (138, 62), (56, 105))):
+    for channel, (tumour, scalp_value) in enumerate(((54, 105), (118, 66), (57, 105))):
         plane = np.full((SIZE, SIZE), 3.0, np.float32)
         for region, values in tissues:
             plane[region] = values[channel]
-        plane[marked] = tumour
+        plane[marked] = (tumour + 6.0 * _smooth_noise(rng, 24))[marked]
         plane[skull], plane[scalp] = 8.0, scalp_value
         plane += 5.0 * texture * (radius < 1.0)
-        plane = np.asarray(Image.fromarray(plane).resize((SIZE // 2, SIZE // 2), Image.Resampling.BILINEAR).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-        channels.append(np.abs(plane + rng.normal(0.0, 2.2, plane.shape)))
+        channels.append(np.abs(_blurred(plane) + 2.2 * rng.standard_normal(plane.shape, np.float32)))
     return np.clip(np.round(np.stack(channels, axis=-1)), 0, 255).astype(np.uint8)
 
 
 def _ellipse(y: NDArray[np.float32], x: NDArray[np.float32], cy: float, cx: float, ry: float, rx: float) -> NDArray[np.float32]:
-    return np.sqrt(((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2)
+    return np.hypot((y - cy) / ry, (x - cx) / rx)
 
 
 def _ventricles(y: NDArray[np.float32], x: NDArray[np.float32], z: int) -> NDArray[np.bool_]:
@@ -71,6 +77,11 @@ def _ventricles(y: NDArray[np.float32], x: NDArray[np.float32], z: int) -> NDArr
     left = _ellipse(y, x - 0.25 * (y - 125), 125, 117, 26 * size, 5.5 * size)
     right = _ellipse(y, x + 0.25 * (y - 125), 125, 139, 26 * size, 5.5 * size)
     return np.minimum(left, right) < 1.0
+
+
+def _blurred(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    half = Image.fromarray(plane).resize((SIZE // 2, SIZE // 2), Image.Resampling.BILINEAR)
+    return np.asarray(half.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
 def _smooth_noise(rng: np.random.Generator, cells: int) -> NDArray[np.float32]:

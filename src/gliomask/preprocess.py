@@ -5,7 +5,7 @@ record, so that a model is never fed anything but what it was trained on.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class Normalisation:
     headroom: float = 4.0
 
 
-def intensity_window(channel: NDArray[np.generic], normalisation: Normalisation) -> tuple[float, float]:
+def intensity_window(channel: NDArray[Any], normalisation: Normalisation) -> tuple[float, float]:
     """Return ``(low, high)``, the intensities that map to 0 and 1.
 
     With ``foreground_median``, *low* is the 1st percentile and *high* lies ``headroom`` times as
@@ -61,14 +61,14 @@ def intensity_window(channel: NDArray[np.generic], normalisation: Normalisation)
     if channel.size == 0:
         return 0.0, 1.0
     low = float(np.percentile(channel, 1))
-    foreground = channel[channel > channel.mean()]
+    foreground: NDArray[Any] = channel[channel > channel.mean()]
     if foreground.size == 0:
         return low, low + 1.0
     median = float(np.median(foreground))
-    return low, low + max(median - low, np.finfo(np.float32).eps) * normalisation.headroom
+    return low, low + max(median - low, float(np.finfo(np.float32).eps)) * normalisation.headroom
 
 
-def apply_windows(voxels: NDArray[np.generic], windows: list[tuple[float, float]]) -> Float:
+def apply_windows(voxels: NDArray[Any], windows: list[tuple[float, float]]) -> Float:
     """Return voxels scaled to 0..1 by one ``(low, high)`` window a channel, clipped, float32.
 
     Parameters
@@ -82,13 +82,13 @@ def apply_windows(voxels: NDArray[np.generic], windows: list[tuple[float, float]
     return np.clip(scaled, 0.0, 1.0, out=scaled)
 
 
-def normalise(voxels: NDArray[np.generic], normalisation: Normalisation) -> Float:
+def normalise(voxels: NDArray[Any], normalisation: Normalisation) -> Float:
     """Return a case's voxels ``(z, y, x, c)`` scaled to 0..1, the windows taken over the whole case."""
     windows = [intensity_window(voxels[..., c], normalisation) for c in range(voxels.shape[-1])]
     return apply_windows(voxels, windows)
 
 
-def fill_channels(voxels: NDArray[np.generic], channels: int) -> NDArray[np.generic]:
+def fill_channels(voxels: NDArray[Any], channels: int) -> NDArray[Any]:
     """Return voxels ``(..., c)`` with *channels* channels, a single one (FLAIR) standing in for all; a view, not a copy."""
     return np.broadcast_to(voxels, (*voxels.shape[:-1], channels))
 

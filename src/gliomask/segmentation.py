@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from gliomask.preprocess import (
 )
 from gliomask.volume import Volume
 
-Input = str | os.PathLike[str] | NDArray[np.generic] | Volume
+Input = str | os.PathLike[str] | NDArray[Any] | Volume
 
 
 @dataclass(frozen=True)

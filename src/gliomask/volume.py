@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class Volume:
         What was done on reading that the user should know of, such as a dropped alpha channel.
     """
 
-    voxels: NDArray[np.generic]
+    voxels: NDArray[Any]
     name: str = "case"
     slice_names: tuple[str, ...] = ()
     source: Path | None = None
@@ -52,12 +53,12 @@ class Volume:
             raise InputError(f"{self.name}: {len(self.slice_names)} slice names for {len(v)} slices.")
 
     @property
-    def flair(self) -> NDArray[np.generic]:
+    def flair(self) -> NDArray[Any]:
         """The FLAIR channel ``(z, y, x)``."""
         return self.voxels[..., 1 if self.voxels.shape[-1] == 3 else 0]
 
     @classmethod
-    def from_array(cls, array: NDArray[np.generic], name: str = "case") -> "Volume":
+    def from_array(cls, array: NDArray[Any], name: str = "case") -> "Volume":
         """Return the volume in an array.
 
         Parameters

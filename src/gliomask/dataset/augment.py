@@ -103,7 +103,7 @@ def warp(
         coarse = rng.normal(0.0, a.elastic_pixels, (5, 5, 2)).astype(np.float32)
         points += cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
     warped = cv2.remap(image, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    target = cv2.remap(mask.astype(np.uint8) * 255, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    target: NDArray[np.uint8] = cv2.remap(mask.astype(np.uint8) * 255, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return warped, target > 127
 
 

@@ -67,9 +67,9 @@ def make_batch(
 def _draw_slice(cases: Sequence[Case], tumour_share: float | None, rng: np.random.Generator) -> tuple[Case, int]:
     if tumour_share is None:
         counts = np.array([len(case.images) for case in cases])
-        case = cases[rng.choice(len(cases), p=counts / counts.sum())]
+        case = cases[int(rng.choice(len(cases), p=counts / counts.sum()))]
     else:
-        case = cases[rng.integers(len(cases))]
+        case = cases[int(rng.integers(len(cases)))]
         if case.tumour_slices.size > 0 and rng.random() < tumour_share:
             return case, int(rng.choice(case.tumour_slices))
     return case, int(rng.integers(len(case.images)))

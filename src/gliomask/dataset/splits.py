@@ -36,8 +36,7 @@ def read_split(path: Path | None = None) -> dict[str, str]:
     """Return patient name to fold from a CSV of ``patient,fold``; without a path, the project's own."""
     source = resources.files("gliomask.dataset").joinpath("lgg_folds.csv") if path is None else path
     try:
-        with source.open("r", encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = csv.DictReader(source.read_text(encoding="utf-8").splitlines())
         return {row["patient"]: row["fold"] for row in rows}
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise InputError(f"{source}: not a split file ({error!r}); expected a CSV with columns patient,fold.") from error

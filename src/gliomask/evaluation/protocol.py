@@ -23,6 +23,26 @@ TRAINED_ON, HELD_OUT, UNKNOWN = "trained on", "held out", "unknown"
 
 
 @dataclass(frozen=True)
+class Protocol:
+    """Which patients are scored and how much of them the model gets to see.
+
+    ``flair_alone`` leaves out the contrast channels; ``single_slices`` gives every slice by itself,
+    as a picture dropped on the page, instead of the whole volume.
+    """
+
+    split: Path | None = None
+    fold: str | None = None
+    flair_alone: bool = False
+    single_slices: bool = False
+
+    @property
+    def input(self) -> str:
+        """What the model sees, in words."""
+        channels = "FLAIR alone" if self.flair_alone else "all three channels"
+        return f"{channels}, {'slice by slice' if self.single_slices else 'whole volumes'}"
+
+
+@dataclass(frozen=True)
 class PatientScore:
     """One patient's counts over all slices.
 
@@ -111,8 +131,7 @@ def score(name: str, role: str, predicted: NDArray[np.bool_], reference: NDArray
 def evaluate_model(
     data: Path,
     segmenter: Segmenter,
-    split_file: Path | None = None,
-    fold: str | None = None,
+    protocol: Protocol,
     progress: Callable[[Sequence[Patient]], Iterable[Patient]] = lambda patients: patients,
 ) -> Evaluation:
     """Return the scores of a model on the dataset in *data*, or on one fold's patients of it.
@@ -122,16 +141,24 @@ def evaluate_model(
     InputError
         The dataset cannot be read, or none of its patients is in the fold.
     """
-    split = read_split(split_file)
-    patients = [p for p in index_dataset(data) if fold is None or split.get(p.name) == fold]
+    split = read_split(protocol.split)
+    patients = [p for p in index_dataset(data) if protocol.fold is None or split.get(p.name) == protocol.fold]
     if not patients:
-        raise InputError(f"{data}: no patient of fold {fold!r}; the split has the folds {', '.join(sorted(set(split.values())))}.")
+        folds = ", ".join(sorted(set(split.values())))
+        raise InputError(f"{data}: no patient of fold {protocol.fold!r}; the split has the folds {folds}.")
     scores = []
     for patient in progress(patients):
         images, masks = patient.load()
-        result = segmenter.segment(Volume(images, patient.name))
-        scores.append(score(patient.name, role_of(patient.name, segmenter.model), result.mask, masks))
-    return Evaluation(f"model {segmenter.model.name}, threshold {segmenter.threshold:g}", tuple(scores))
+        mask = _predict(segmenter, images[..., 1:2] if protocol.flair_alone else images, protocol.single_slices)
+        scores.append(score(patient.name, role_of(patient.name, segmenter.model), mask, masks))
+    subject = f"model {segmenter.model.name}, threshold {segmenter.threshold:g}, {protocol.input}"
+    return Evaluation(subject, tuple(scores))
+
+
+def _predict(segmenter: Segmenter, images: NDArray[np.uint8], single_slices: bool) -> NDArray[np.bool_]:
+    if not single_slices:
+        return segmenter.segment(Volume(images)).mask
+    return np.concatenate([segmenter.segment(Volume(images[z : z + 1])).mask for z in range(len(images))])
 
 
 def role_of(patient: str, model: ModelRecord) -> str:
@@ -180,9 +207,7 @@ def _score_files(folder: str, files: list[tuple[Path, Path]]) -> PatientScore:
             raise InputError(f"{mine}: is {found} (x, y, pages), its reference {theirs} {expected}.")
         parts.append(score(folder, UNKNOWN, predicted, reference))
     counts = reduce(Confusion.plus, (part.counts for part in parts))
-    return PatientScore(
-        folder, UNKNOWN, counts, sum(p.clean_slices for p in parts), sum(p.marked_clean_slices for p in parts)
-    )
+    return PatientScore(folder, UNKNOWN, counts, sum(p.clean_slices for p in parts), sum(p.marked_clean_slices for p in parts))
 
 
 def _masks_under(root: Path) -> dict[tuple[str, str], Path]:
@@ -192,5 +217,3 @@ def _masks_under(root: Path) -> dict[tuple[str, str], Path]:
     if not paths:
         raise InputError(f"{root}: holds no masks (*_mask.png, *_mask.tif, …).")
     return {(path.resolve().parent.name, path.stem): path for path in paths}
-
-

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gliomask.errors import InputError
 from gliomask.io.images import match_channels, read_image
@@ -47,12 +49,13 @@ def read_case(case: CaseSource) -> Volume:
     InputError
         A file cannot be read, or the slices differ in size; the message names the files.
     """
-    if len(case.files) == 1 and case.path.is_file():
-        pages, notes = read_image(case.path)
-        stem = case.path.stem
+    if len(case.files) == 1:
+        pages, page_notes = read_image(case.files[0])
+        stem = case.files[0].stem
         names = (stem,) if len(pages) == 1 else tuple(f"{stem}_{z + 1}" for z in range(len(pages)))
-        return Volume(pages, case.name, names, case.path, notes)
-    slices, names, notes = [], [], []
+        return Volume(pages, case.name, names, case.path, page_notes)
+    slices: list[NDArray[Any]] = []
+    notes: list[str] = []
     for file in case.files:
         pages, file_notes = read_image(file)
         if len(pages) > 1:
@@ -64,13 +67,13 @@ def read_case(case: CaseSource) -> Volume:
                 "volume; put those of another case in a folder of their own, or give them one by one."
             )
         slices.append(pages[0])
-        names.append(file.stem)
         notes.extend(f"{note} ({file.name})" for note in file_notes)
-    return Volume(np.stack(match_channels(slices)), case.name, _distinct(names, case), case.path, tuple(notes))
+    return Volume(np.stack(match_channels(slices)), case.name, _distinct(case), case.path, tuple(notes))
 
 
-def _distinct(stems: list[str], case: CaseSource) -> tuple[str, ...]:
+def _distinct(case: CaseSource) -> tuple[str, ...]:
     """Return the slices' names; where two files differ by their ending alone, with the ending."""
+    stems = [f.stem for f in case.files]
     return tuple(f.name.replace(".", "_") if stems.count(f.stem) > 1 else f.stem for f in case.files)
 
 

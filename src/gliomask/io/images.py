@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,21 @@ FORMATS = ("PNG", "JPEG", "TIFF")
 GREY_MODES = {"L", "I;16", "I;16B", "I;16L", "I", "F"}
 
 
-def read_image(path: Path) -> tuple[NDArray[np.generic], tuple[str, ...]]:
+def read_image(path: Path, content: BinaryIO | None = None, *, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return an image file's pages as ``(z, y, x, c)`` and notes on what was done to them.
 
     Grey pages (8, 16 or 32 bit, with or without alpha, bilevel, or colour with three equal
     channels) give ``c = 1``; colour pages (RGB, RGBA, palette, CMYK) give ``c = 3``. Alpha is
     dropped. The pixel grid is the one that viewers show (EXIF orientation applied).
+
+    Parameters
+    ----------
+    path
+        The file; with *content*, only what messages call it.
+    content
+        The file's bytes where they are in memory, such as an upload's.
+    max_pixels
+        Most pixels that are read, all pages together.
 
     Raises
     ------
@@ -29,16 +39,16 @@ def read_image(path: Path) -> tuple[NDArray[np.generic], tuple[str, ...]]:
         No image, truncated, of another format, too large, or pages of different sizes.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+        with warnings.catch_warnings(), Image.open(path if content is None else content, formats=FORMATS) as image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            _check_size(path, image)
+            _check_size(path, image, max_pixels)
             pages = [_page(page) for page in ImageSequence.Iterator(image)]
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}).") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image that can be read. Expected PNG, JPEG or TIFF.") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError) as error:
-        raise InputError(f"{path}: too large ({error}). At most {MAX_PIXELS // 2**20} megapixels are read.") from error
+        raise InputError(f"{path}: too large ({error}). At most {max_pixels // 2**20} megapixels are read.") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InputError(f"{path}: damaged or cut short ({error}). Export it again.") from error
     return _stack(path, [p for p, _ in pages]), tuple(dict.fromkeys(note for _, notes in pages for note in notes))
@@ -50,19 +60,19 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Lossy formats blur a mask's edge, so the cut lies at half of the largest value present.
     """
     pages, _ = read_image(path)
-    brightest = pages.max(axis=-1)
+    brightest: NDArray[Any] = pages.max(axis=-1)
     return brightest > brightest.max() / 2
 
 
-def _check_size(path: Path, image: Image.Image) -> None:
+def _check_size(path: Path, image: Image.Image, max_pixels: int) -> None:
     pages = getattr(image, "n_frames", 1)
     pixels = image.width * image.height * pages
-    if pixels > MAX_PIXELS:
+    if pixels > max_pixels:
         found = f"{pages} page(s) of {image.width} x {image.height} pixels"
-        raise InputError(f"{path}: too large ({found}). At most {MAX_PIXELS // 2**20} megapixels are read.")
+        raise InputError(f"{path}: too large ({found}). At most {max_pixels // 2**20} megapixels are read.")
 
 
-def _page(page: Image.Image) -> tuple[NDArray[np.generic], list[str]]:
+def _page(page: Image.Image) -> tuple[NDArray[Any], list[str]]:
     notes = []
     if page.getexif().get(0x0112, 1) != 1:
         notes.append("turned as its EXIF orientation says")
@@ -80,7 +90,7 @@ def _page(page: Image.Image) -> tuple[NDArray[np.generic], list[str]]:
     return colour, notes
 
 
-def _stack(path: Path, pages: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+def _stack(path: Path, pages: list[NDArray[Any]]) -> NDArray[Any]:
     sizes = sorted({page.shape[1::-1] for page in pages})
     if len(sizes) > 1:
         found = ", ".join(f"{x} x {y}" for x, y in sizes)
@@ -88,7 +98,7 @@ def _stack(path: Path, pages: list[NDArray[np.generic]]) -> NDArray[np.generic]:
     return np.stack(match_channels(pages))
 
 
-def match_channels(slices: list[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+def match_channels(slices: list[NDArray[Any]]) -> list[NDArray[Any]]:
     """Return slices ``(y, x, c)`` with one channel count: where some have colour, grey ones fill three channels."""
     channels = max(s.shape[-1] for s in slices)
     return [s if s.shape[-1] == channels else np.repeat(s, channels, axis=-1) for s in slices]

@@ -1,5 +1,7 @@
 """Pictures: the slice with the abnormality outlined or filled."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -16,7 +18,7 @@ COLUMNS = 6
 CAPTION = 18
 
 
-def display_grey(flair: NDArray[np.generic]) -> Pixels:
+def display_grey(flair: NDArray[Any]) -> Pixels:
     """Return intensities ``(z, y, x)`` as uint8 for the eye: the 99.8th percentile of what is not background is white."""
     low = float(flair.min())
     shown = flair[flair > flair.mean()]

@@ -22,7 +22,10 @@ from gliomask.segmentation import Segmentation
 
 OVERLAY = "overlay.png"
 NOTICE = "Research software, not a medical device: not for diagnosis or treatment."
-COLUMNS = ("case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "max_probability", "model", "threshold", "seconds", "reason")
+COLUMNS = (
+    "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "max_probability",
+    "model", "threshold", "seconds", "reason",
+)  # fmt: skip
 
 
 def summary(result: Segmentation, files: tuple[str, ...] = ()) -> dict[str, Any]:

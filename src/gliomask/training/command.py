@@ -4,10 +4,17 @@ import os
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from gliomask.dataset import divide, index_dataset, read_split
 from gliomask.errors import EngineError
+from gliomask.evaluation import Protocol, evaluate_model, summarise
+from gliomask.evaluation.protocol import HELD_OUT
+from gliomask.io import write_text
+from gliomask.models import ModelRecord
+from gliomask.segmentation import Segmenter
 
 
 def run_training(options: Namespace, report: Callable[[str], None]) -> None:
@@ -19,38 +26,57 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         The data or the split cannot be used, Keras is not installed, or the export differs from the
         trained network.
     """
-    training, validation = divide(
-        index_dataset(options.data), read_split(options.split), options.fold, use_sealed=options.use_sealed
-    )
+    training, validation = divide(index_dataset(options.data), read_split(options.split), options.fold, use_sealed=options.use_sealed)
     report(f"{len(training)} patients to train on, {len(validation)} of fold {options.fold} to validate on")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
     try:
         import keras
 
-        from gliomask.training.export import Provenance, export
+        from gliomask.training.export import export
         from gliomask.training.loop import RunSettings, read_history, train
         from gliomask.training.plots import plot_history
         from gliomask.training.recipes import RECIPES
     except ImportError as error:
         raise EngineError(f"training needs {error.name}. Install it: pip install 'gliomask[train]'.") from error
     recipe = RECIPES[options.recipe]
-    settings = RunSettings(
-        options.output, options.precision, options.seed, options.epochs, options.steps_per_epoch, options.width
-    )
+    settings = RunSettings(options.output, options.precision, options.seed, options.epochs, options.steps_per_epoch, options.width)
     started = time.monotonic()
     model = train(training, validation, recipe, settings, report)
     history = read_history(options.output)
     plot_history(history, options.output / "history.png")
-    model.save(options.output / "model.keras")
-    made: dict[str, Any] = {
+    model.save(options.output / f"{options.name}.keras")
+    made = {
         "patients": [p.name for p in training],
-        "validation_fold": options.fold,
+        "held_out_fold": options.fold,
         "split": options.split.name if options.split else "lgg_folds.csv",
+        "chosen_on_held_out": recipe.patience is not None,
         "epochs": len(history),
         "precision": options.precision,
         "seed": options.seed,
         "keras": f"{keras.__version__} on {keras.backend.backend()}",
     }
-    scores = {"while_training": {k: v for k, v in history[-1].items() if k.startswith("val_")}}
-    record = export(model, recipe, options.output, "model", Provenance(made, scores))
-    report(f"done in {(time.monotonic() - started) / 60:.0f} min: {options.output / 'model.keras'}, {record.path}")
+    record = export(model, recipe, options.output, options.name, made)
+    record = add_scores(record, options.data, options.split, options.fold)
+    report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
+    report(f"written: {options.output / options.name}.keras, {record.path} and its record")
+
+
+def add_scores(record: ModelRecord, data: Path, split: Path | None, fold: str) -> ModelRecord:
+    """Score an exported model on its held-out patients, as it will be run, and return the record with the scores written to it."""
+    segmenter = Segmenter(record.path)
+    scores: dict[str, Any] = {}
+    for flair_alone in (False, True):
+        for single_slices in (False, True):
+            protocol = Protocol(split, fold, flair_alone, single_slices)
+            evaluation = evaluate_model(data, segmenter, protocol)
+            scores[protocol.input] = summarise([p for p in evaluation.patients if p.role == HELD_OUT])
+    scored = replace(record, scores=dict(record.scores) | {"held_out": scores})
+    write_text(scored.to_json(), record.path.with_suffix(".json"))
+    return scored
+
+
+def describe(record: ModelRecord) -> str:
+    """Return the record's main figure in words."""
+    first = next(iter(record.scores["held_out"].values()))
+    low, high = first["mean_dice_95"]
+    return f"Dice {first['mean_dice']:.3f} ({low:.3f} to {high:.3f}) over {first['patients']} held-out patients"

@@ -3,7 +3,6 @@
 import contextlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +23,23 @@ PARITY = 1e-3
 WEIGHTS_LICENCE = "CC BY-NC-SA 4.0, as the dataset: non-commercial research"
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """What the record says of a model's making: patients trained on, split, fold, epochs, scores."""
+def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training: Mapping[str, Any]) -> ModelRecord:
+    """Write a float32 network's ``<name>.onnx`` and ``<name>.json`` into *folder* and return the record, *training* in it.
 
-    training: Mapping[str, Any] = field(default_factory=dict)
-    scores: Mapping[str, Any] = field(default_factory=dict)
-
-
-def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, provenance: Provenance) -> ModelRecord:
-    """Write ``<name>.onnx`` and ``<name>.json`` into *folder* and return the record.
-
-    The network is rebuilt in float32 with a fixed 256 x 256 input, which runtimes plan better than
-    a free one, and compared with the original on random slices before the record is written.
+    The input gets a fixed size of 256 x 256, which runtimes plan better than a free one. Before the
+    record is written, the exported network is compared with the original on random slices.
 
     Raises
     ------
     ModelError
         The exported network's probabilities differ by more than :data:`PARITY`.
     """
-    plain = in_float32(model)
     path = folder / f"{name}.onnx"
     signature = [keras.InputSpec(shape=(None, INPUT_SIZE, INPUT_SIZE, len(CHANNELS)), dtype="float32", name="slices")]
     with contextlib.redirect_stdout(io.StringIO()):  # Keras prints a summary of what it saved
-        plain.export(path, format="onnx", input_signature=signature, verbose=False)
+        model.export(path, format="onnx", input_signature=signature, verbose=False)
     slices = np.random.default_rng(0).random((2, INPUT_SIZE, INPUT_SIZE, len(CHANNELS)), np.float32)
-    difference = float(np.abs(OnnxEngine(path).run(slices) - predict(plain, slices)).max())
+    difference = float(np.abs(OnnxEngine(path).run(slices) - predict(model, slices)).max())
     if difference > PARITY:
         raise ModelError(f"{path}: probabilities differ from Keras's by {difference:.2g}; at most {PARITY:g} is accepted.")
     record = ModelRecord(
@@ -62,22 +52,9 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, provenan
         threshold=0.5,
         licence=WEIGHTS_LICENCE,
         recipe=recipe.name,
-        training=provenance.training,
-        scores=provenance.scores,
+        training=training,
+        scores={"export_difference": difference},
         folder=folder,
     )
     (folder / f"{name}.json").write_text(record.to_json(), encoding="utf-8")
     return record
-
-
-def in_float32(model: keras.Model) -> keras.Model:
-    """Return the same network with every layer computing in float32."""
-
-    def clone(layer: keras.Layer) -> keras.Layer:
-        config = layer.get_config()
-        config["dtype"] = "float32"
-        return layer.__class__.from_config(config)
-
-    plain = keras.models.clone_model(model, clone_function=clone)
-    plain.set_weights(model.get_weights())
-    return plain

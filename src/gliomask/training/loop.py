@@ -19,7 +19,7 @@ from gliomask.dataset.index import Patient
 from gliomask.errors import InputError
 from gliomask.metrics import confusion, dice, iou, pixel_accuracy
 from gliomask.preprocess import apply_windows
-from gliomask.training.losses import soft_dice, soft_iou
+from gliomask.training.losses import binary_pixel_accuracy, soft_dice, soft_iou
 from gliomask.training.recipes import Recipe
 
 CHECKPOINT = "checkpoint.npz"
@@ -64,7 +64,7 @@ def train(
     settings: RunSettings,
     report: Callable[[str], None] = lambda line: None,
 ) -> keras.Model:
-    """Return the trained network; resume from the checkpoint in ``settings.output`` if there is one.
+    """Return the trained network, float32 and not compiled; resume from the checkpoint in ``settings.output`` if there is one.
 
     Every batch is a function of the seed and the step and the whole state is written in one atomic
     file, so a run that was killed goes on from its last checkpoint as if it had not stopped.
@@ -94,6 +94,7 @@ def train(
     for images, masks in _batches(cases, recipe, settings.seed, state.step, epochs * steps_per_epoch):
         if _is_over(state.history, recipe, epochs):
             break
+        model.reset_metrics()  # else Keras returns the mean over all steps since the last reset
         for name, value in model.train_on_batch(images, masks, return_dict=True).items():
             state.sums[name] = state.sums.get(name, 0.0) + float(value)
         state.step += 1
@@ -106,17 +107,17 @@ def train(
             _save(model, state, recipe, settings)
             saved = time.monotonic()
     final = state.best if recipe.patience is not None else state.average
-    if final:
-        model.set_weights(final)
-    return model
+    keras.config.set_dtype_policy("float32")
+    trained = recipe.network(settings.width)
+    trained.set_weights(final or model.get_weights())
+    return trained
 
 
 def predict(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``, in batches of a fixed size."""
     padded = np.concatenate([images, np.zeros((-len(images) % PREDICTION_BATCH, *images.shape[1:]), np.float32)])
     parts = [
-        keras.ops.convert_to_numpy(model(padded[i : i + PREDICTION_BATCH], training=False))
-        for i in range(0, len(padded), PREDICTION_BATCH)
+        keras.ops.convert_to_numpy(model(padded[i : i + PREDICTION_BATCH], training=False)) for i in range(0, len(padded), PREDICTION_BATCH)
     ]
     return np.concatenate(parts)[: len(images), ..., 0].astype(np.float32)
 
@@ -159,7 +160,7 @@ def _compiled(recipe: Recipe, width: int | None, steps: int) -> keras.Model:
         )
     # XLA's convolutions on a CPU are slower than oneDNN's; JAX knows no other way.
     jit = "auto" if keras.backend.backend() == "jax" else False
-    model.compile(recipe.optimizer(rate), recipe.loss, metrics=[soft_dice, soft_iou], jit_compile=jit)
+    model.compile(recipe.optimizer(rate), recipe.loss, metrics=[soft_dice, soft_iou, binary_pixel_accuracy], jit_compile=jit)
     model.optimizer.build(model.trainable_variables)
     return model
 
@@ -169,9 +170,7 @@ def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last:
 
     def make(step: int) -> tuple[Any, Any]:
         stage = stage_at(recipe, step / last)
-        return make_batch(
-            cases, step, recipe.batch_size, stage.size, stage.zoom, recipe.augmentation, recipe.tumour_share, seed
-        )
+        return make_batch(cases, step, recipe.batch_size, stage.size, stage.zoom, recipe.augmentation, recipe.tumour_share, seed)
 
     ahead = 3
     with ThreadPoolExecutor(1) as pool:
@@ -215,7 +214,6 @@ def _end_epoch(model: keras.Model, state: RunState, held_out: Sequence[Case], re
     if recipe.patience is not None and best_epoch(state.history) == len(state.history) - 1:
         state.best = model.get_weights()
     model.set_weights(current)
-    model.reset_metrics()
 
 
 def _is_over(history: Sequence[dict[str, float]], recipe: Recipe, epochs: int) -> bool:
@@ -237,7 +235,7 @@ def _identity(model: keras.Model, recipe: Recipe, settings: RunSettings) -> dict
 
 
 def _save(model: keras.Model, state: RunState, recipe: Recipe, settings: RunSettings) -> None:
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
     optimizer = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables]
     for group, values in (
         ("weights", model.get_weights()),

@@ -21,6 +21,12 @@ def soft_iou(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.Kera
     return (shared + SMOOTH) / (ops.sum(y_true) + ops.sum(y_pred) - shared + SMOOTH)
 
 
+def binary_pixel_accuracy(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the share of the batch's pixels that a threshold of 0.5 puts on the right side."""
+    right = ops.equal(ops.cast(y_true, "float32") >= 0.5, ops.cast(y_pred, "float32") >= 0.5)
+    return ops.mean(ops.cast(right, "float32"))
+
+
 def dice_loss(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
     """Return 1 - :func:`soft_dice`."""
     return 1.0 - soft_dice(y_true, y_pred)

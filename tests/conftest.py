@@ -1,0 +1,75 @@
+"""What tests share: synthetic slices made here, and the dataset where it is at hand."""
+
+import io
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gliomask import Segmenter, Volume, draw_phantom
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def phantom() -> Volume:
+    return draw_phantom()
+
+
+@pytest.fixture(scope="session")
+def segmenter() -> Segmenter:
+    return Segmenter()
+
+
+@pytest.fixture
+def write_slices(phantom: Volume) -> Callable[..., Path]:
+    """Return a function that writes some of the phantom's slices into a folder as TIFF."""
+
+    def write(folder: Path, slices: tuple[int, ...] = (5, 6), stem: str = "head", masks: bool = False) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, z in enumerate(slices, start=1):
+            Image.fromarray(phantom.voxels[z]).save(folder / f"{stem}_{number}.tif")
+            if masks:
+                bright = (phantom.voxels[z, ..., 1] > 100).astype(np.uint8) * 255
+                Image.fromarray(bright).save(folder / f"{stem}_{number}_mask.tif")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def lgg() -> Path:
+    """Return the folder with the dataset's archives: GLIOMASK_LGG, or shared/lgg beside the repository."""
+    folder = Path(os.environ.get("GLIOMASK_LGG", REPOSITORY.parent / "shared" / "lgg"))
+    if not (folder / "slices-1.tar").exists():
+        pytest.skip(f"needs the LGG dataset's slice archives (slices-*.tar), not found in {folder}; set GLIOMASK_LGG")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lgg_patients(lgg: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a dataset folder with two held-out patients (fold 0 of the committed split), unpacked from the archives."""
+    from gliomask.dataset import read_split
+
+    held_out = {name for name, fold in read_split().items() if fold == "0"}
+    root = tmp_path_factory.mktemp("lgg")
+    wanted: list[str] = []
+    with tarfile.open(lgg / "slices-1.tar") as archive:
+        for member in archive:
+            path = Path(member.name)
+            if path.parent.name not in held_out or not member.isfile():
+                continue
+            if path.parent.name not in wanted:
+                if len(wanted) == 2:
+                    continue
+                wanted.append(path.parent.name)
+            target = (root / path).with_suffix(".tif")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content = archive.extractfile(member)
+            assert content is not None
+            Image.open(io.BytesIO(content.read())).save(target)
+    return root

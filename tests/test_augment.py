@@ -1,0 +1,100 @@
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2", reason="training's extra is not installed: pip install 'gliomask[train]'")
+
+from gliomask import Volume
+from gliomask.dataset.augment import (
+    FLAIR,
+    ROTATION_FLIP_SCALE,
+    Augmentation,
+    drop_sequences,
+    remove_outside,
+    vary_intensity,
+    warp,
+)
+from gliomask.dataset.batches import Case, make_batch
+from gliomask.phantom import lesion_mask
+from gliomask.preprocess import Normalisation, apply_windows, intensity_window, normalise
+
+NONE = Augmentation(**{f.name: 0.0 for f in fields(Augmentation)})
+
+
+@pytest.fixture
+def case(phantom: Volume) -> Case:
+    images, masks = np.asarray(phantom.voxels), lesion_mask()
+    windows = [intensity_window(images[..., c], Normalisation()) for c in range(3)]
+    return Case(images, masks, windows, [windows] * len(images), np.flatnonzero(masks.any(axis=(1, 2))), (128.0, 128.0))
+
+
+def test_no_augmentation_is_a_crop(case: Case) -> None:
+    image, mask = warp(case.images[6], case.masks[6], 100, 1.0, (127.5, 127.5), NONE, np.random.default_rng(0))
+    np.testing.assert_array_equal(image, case.images[6, 78:178, 78:178])
+    np.testing.assert_array_equal(mask, case.masks[6, 78:178, 78:178])
+
+
+def test_image_and_mask_move_together(case: Case) -> None:
+    bright = np.repeat((case.masks[6] * np.uint8(255))[..., None], 3, axis=-1)
+    for seed in range(20):
+        image, mask = warp(bright, case.masks[6], 192, 1.0, (128.0, 128.0), Augmentation(), np.random.default_rng(seed))
+        np.testing.assert_array_equal(image[..., 0] > 127, mask)
+        assert mask.any()
+
+
+def test_flip_mirrors_left_and_right(case: Case) -> None:
+    image, _ = warp(case.images[6], case.masks[6], 256, 1.0, (127.5, 127.5), replace(NONE, flip=1.0), np.random.default_rng(0))
+    np.testing.assert_array_equal(image, case.images[6, :, ::-1])
+
+
+def test_zoom_halves_the_resolution(case: Case) -> None:
+    _, mask = warp(case.images[6], case.masks[6], 128, 0.5, (127.5, 127.5), NONE, np.random.default_rng(0))
+    assert mask.sum() == pytest.approx(case.masks[6].sum() / 4, rel=0.05)
+
+
+@pytest.mark.parametrize(("alone", "outer"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
+def test_missing_sequences_become_flair(alone: float, outer: float) -> None:
+    image = np.random.default_rng(0).random((8, 8, 3), np.float32)
+    out = drop_sequences(image.copy(), replace(NONE, flair_alone=alone, missing_outer=outer), np.random.default_rng(0))
+    replaced = [bool((out[..., c] == image[..., FLAIR]).all()) for c in (0, 2)]
+    assert sum(replaced) == 2 * alone + outer
+    np.testing.assert_array_equal(out[..., FLAIR], image[..., FLAIR])
+
+
+def test_skull_removal_takes_the_rim_and_never_the_lesion(case: Case) -> None:
+    image = normalise(case.images, Normalisation())[6]
+    out = remove_outside(image, case.masks[6], replace(NONE, skull_removal=1.0), np.random.default_rng(0))
+    scalp = (slice(120, 136), slice(49, 53))
+    assert image[scalp].max() > 0.1
+    assert not out[scalp].any()
+    np.testing.assert_array_equal(out[case.masks[6]], image[case.masks[6]])
+    assert out[128, 150].any()
+
+
+@pytest.mark.parametrize("name", ["gain", "gamma", "bias_field", "noise", "blur", "contrast"])
+def test_each_intensity_change_changes_within_bounds(case: Case, name: str) -> None:
+    image = apply_windows(case.images[6], case.windows)
+    strength = 1.0 if name in ("noise", "blur", "contrast") else 0.3
+    out = vary_intensity(image.copy(), replace(NONE, **{name: strength}), np.random.default_rng(1))
+    assert out.shape == image.shape and out.dtype == np.float32
+    assert out.min() >= 0 and out.max() <= 1
+    assert not np.allclose(out, image, atol=1e-3)
+
+
+def test_batches_are_a_function_of_seed_and_step(case: Case) -> None:
+    first, again, other = (make_batch([case], step, 4, 96, 1.0, Augmentation(), 0.5, seed=9) for step in (3, 3, 4))
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(first[0], other[0])
+    images, masks = first
+    assert (images.shape, masks.shape) == ((4, 96, 96, 3), (4, 96, 96, 1))
+    assert images.dtype == masks.dtype == np.float32
+    assert set(np.unique(masks)) <= {0.0, 1.0}
+
+
+def test_tumour_slices_are_drawn_as_often_as_asked(case: Case) -> None:
+    for share in (0.0, 1.0):
+        masks = np.concatenate([make_batch([case], s, 8, 256, 1.0, ROTATION_FLIP_SCALE, share)[1] for s in range(4)])
+        # Without oversampling a slice with tumour comes up as often as it occurs, in 5 of 12.
+        assert masks.any(axis=(1, 2, 3)).mean() == (1.0 if share else pytest.approx(5 / 12, abs=0.25))

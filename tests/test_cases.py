@@ -1,0 +1,119 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gliomask import InputError
+from gliomask.io import find_cases, read_case
+
+Write = Callable[..., Path]
+
+
+def save(path: Path, size: tuple[int, int] = (8, 8), value: int = 9, channels: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = size if channels == 1 else (*size, channels)
+    pixels = np.full(shape, value, np.uint8)
+    if channels == 3:
+        pixels[0, 0] = (1, 2, 3)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_file_is_a_case(tmp_path: Path) -> None:
+    (case,) = find_cases([save(tmp_path / "scan.png")])
+    volume = read_case(case)
+    assert (case.name, volume.slice_names, volume.voxels.shape) == ("scan", ("scan",), (1, 8, 8, 1))
+
+
+def test_slices_of_a_folder_come_in_natural_order_without_masks(tmp_path: Path) -> None:
+    for number in (10, 2, 1):
+        save(tmp_path / "p" / f"s_{number}.tif", value=number)
+        save(tmp_path / "p" / f"s_{number}_mask.tif", value=255)
+    (tmp_path / "p" / "notes.txt").write_text("passed over")
+    (case,) = find_cases([tmp_path / "p"])
+    volume = read_case(case)
+    assert volume.slice_names == ("s_1", "s_2", "s_10")
+    assert volume.voxels[:, 0, 0, 0].tolist() == [1, 2, 10]
+
+
+def test_a_folder_of_folders_is_many_cases(tmp_path: Path) -> None:
+    save(tmp_path / "all" / "b" / "1.png")
+    save(tmp_path / "all" / "a" / "1.png")
+    save(tmp_path / "all" / ".hidden" / "1.png")
+    (tmp_path / "all" / "data.csv").write_text("x")
+    assert [case.name for case in find_cases([tmp_path / "all"])] == ["a", "b"]
+
+
+def test_earlier_results_are_no_input(tmp_path: Path) -> None:
+    save(tmp_path / "scans" / "a" / "1.png")
+    save(tmp_path / "scans" / "results" / "a" / "overlay.png")
+    (tmp_path / "scans" / "results" / "a" / "result.json").write_text("{}")
+    assert [case.path.parent.name for case in find_cases([tmp_path / "scans"])] == ["scans"]
+
+
+def test_names_that_clash_are_told_apart(tmp_path: Path) -> None:
+    inputs = [save(tmp_path / p) for p in ("x/scan.png", "y/scan.png", "y/Scan.tif", "z/other.png")]
+    names = [case.name for case in find_cases(inputs)]
+    assert names[0] == "x_scan"
+    assert names[3] == "other"
+    assert len({name.casefold() for name in names}) == 4
+
+
+def test_the_same_file_twice_gives_two_results(tmp_path: Path) -> None:
+    path = save(tmp_path / "scan.png")
+    assert len({case.name for case in find_cases([path, path])}) == 2
+
+
+def test_pages_of_one_file_are_named(tmp_path: Path) -> None:
+    page = Image.fromarray(np.zeros((8, 8), np.uint8))
+    page.save(tmp_path / "v.tif", save_all=True, append_images=[page])
+    assert read_case(find_cases([tmp_path / "v.tif"])[0]).slice_names == ("v_1", "v_2")
+
+
+def test_slices_that_differ_in_their_ending_keep_apart(tmp_path: Path) -> None:
+    save(tmp_path / "p" / "s1.png")
+    save(tmp_path / "p" / "s1.tif")
+    assert read_case(find_cases([tmp_path / "p"])[0]).slice_names == ("s1_png", "s1_tif")
+
+
+def test_grey_among_colour_fills_three_channels(tmp_path: Path) -> None:
+    save(tmp_path / "p" / "1.png", channels=3)
+    save(tmp_path / "p" / "2.png")
+    assert read_case(find_cases([tmp_path / "p"])[0]).voxels.shape == (2, 8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda root: root / "nothing", "no such file or folder"),
+        (lambda root: save(root / "s_mask.png"), "a reference mask by its name"),
+        (lambda root: root, "holds no images"),
+    ],
+)
+def test_what_is_no_input_is_refused(tmp_path: Path, make: Callable[[Path], Path], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        find_cases([make(tmp_path)])
+
+
+def test_unknown_kinds_of_file_are_refused_with_what_is_known(tmp_path: Path) -> None:
+    (tmp_path / "scan.docx").write_text("x")
+    with pytest.raises(InputError, match=r"scan\.docx: unknown kind of file.*\.png"):
+        find_cases([tmp_path / "scan.docx"])
+
+
+def test_slices_of_two_sizes_name_the_file_and_both_sizes(tmp_path: Path) -> None:
+    save(tmp_path / "p" / "1.png")
+    save(tmp_path / "p" / "2.png", size=(8, 16))
+    with pytest.raises(InputError, match=r"2\.png: is 16 x 8 pixels, the slices before it 8 x 8"):
+        read_case(find_cases([tmp_path / "p"])[0])
+
+
+def test_a_multi_page_file_among_slices_is_refused(tmp_path: Path) -> None:
+    page = Image.fromarray(np.zeros((8, 8), np.uint8))
+    (tmp_path / "p").mkdir()
+    page.save(tmp_path / "p" / "v.tif", save_all=True, append_images=[page])
+    save(tmp_path / "p" / "w.png")
+    with pytest.raises(InputError, match=r"v\.tif: has 2 pages"):
+        read_case(find_cases([tmp_path / "p"])[0])

@@ -1,0 +1,200 @@
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gliomask import __version__, cli
+
+Write = Callable[..., Path]
+COMMANDS = ("segment", "evaluate", "train", "split", "app", "info")
+
+
+def run(*arguments: object) -> int:
+    try:
+        return cli.main([str(a) for a in arguments])
+    except SystemExit as error:
+        return int(error.code or 0)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert f"example: gliomask {command}" in shown
+    for option in re.findall(r"^  (--[a-z-]+)", shown, re.MULTILINE):
+        after = shown.split(f"  {option}", 1)[1].strip()
+        assert len(after) > 5, f"{command} {option} has no help"
+
+
+def test_the_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in COMMANDS)
+    assert "not a medical device" in " ".join(shown.split())
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"gliomask {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("segment",), ("segment", "x.png"), ("nonsense",), ("app", "--port", "0")])
+def test_wrong_usage_is_exit_code_2_and_two_lines(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert "--help" in error
+    assert len(error.splitlines()) == 2
+
+
+def test_a_folder_of_cases_with_a_broken_one(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    write_slices(tmp_path / "scans" / "good")
+    write_slices(tmp_path / "scans" / "other", (6,))
+    (tmp_path / "scans" / "bad").mkdir()
+    (tmp_path / "scans" / "bad" / "1.png").write_text("no image")
+    assert run("segment", tmp_path / "scans", "--output", tmp_path / "out") == 1
+    shown = capsys.readouterr()
+    assert "good: tumour found in 2 of 2 slice(s)" in shown.out
+    assert "2 of 3 cases done" in shown.out
+    assert "bad/1.png: not an image" in shown.err
+    table = {row["case"]: row for row in rows(tmp_path / "out" / "cases.csv")}
+    assert {case: row["status"] for case, row in table.items()} == {"bad": "failed", "good": "done", "other": "done"}
+    assert table["good"]["found"] == "True" and int(table["good"]["area_pixels"]) > 0
+    assert "not an image" in table["bad"]["reason"]
+    assert not (tmp_path / "out" / "bad").exists()
+
+
+def test_a_second_run_keeps_what_is_done(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    scans = write_slices(tmp_path / "scans" / "a").parent
+    assert run("segment", scans, "--output", tmp_path / "out") == 0
+    before = (tmp_path / "out" / "a" / "result.json").read_bytes()
+    write_slices(tmp_path / "scans" / "b")
+    capsys.readouterr()
+    assert run("segment", scans, "--output", tmp_path / "out") == 0
+    assert "a: tumour found" in (shown := capsys.readouterr().out)
+    assert "earlier result kept" in shown
+    assert (tmp_path / "out" / "a" / "result.json").read_bytes() == before
+    assert [row["status"] for row in rows(tmp_path / "out" / "cases.csv")] == ["kept", "done"]
+
+
+def test_other_settings_need_overwrite(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = write_slices(tmp_path / "a")
+    assert run("segment", scan, "--output", tmp_path / "out") == 0
+    assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9) == 1
+    assert "another model or threshold. Use --overwrite" in capsys.readouterr().err
+    assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9, "--overwrite") == 0
+    assert json.loads((tmp_path / "out" / "a" / "result.json").read_text())["threshold"] == 0.9
+
+
+def test_an_input_that_changed_is_not_passed_off_as_done(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    import os
+
+    scan = write_slices(tmp_path / "a")
+    assert run("segment", scan, "--output", tmp_path / "out") == 0
+    later = (tmp_path / "out" / "a" / "result.json").stat().st_mtime + 10
+    os.utime(scan / "head_1.tif", (later, later))
+    assert run("segment", scan, "--output", tmp_path / "out") == 1
+    assert "older than its input" in capsys.readouterr().err
+
+
+def test_json_is_all_that_goes_to_standard_output(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = write_slices(tmp_path / "a")
+    assert run("segment", scan, "--output", tmp_path / "out", "--json", "--save-probability") == 0
+    (case,) = json.loads(capsys.readouterr().out)
+    assert (case["case"], case["status"]) == ("a", "done")
+    assert case["result"] == json.loads((tmp_path / "out" / "a" / "result.json").read_text())
+    assert (tmp_path / "out" / "a" / "head_1_probability.png").exists()
+
+
+@pytest.mark.parametrize("image", [np.full((300, 200), 9000, np.uint16), np.zeros((60, 80, 4), np.uint8)], ids=["16 bit", "RGBA"])
+def test_masks_have_the_size_of_their_slice(tmp_path: Path, image: np.ndarray) -> None:
+    Image.fromarray(image).save(tmp_path / "s.png")
+    assert run("segment", tmp_path / "s.png", "--output", tmp_path / "out") == 0
+    mask = np.asarray(Image.open(tmp_path / "out" / "s" / "s_mask.png"))
+    assert mask.shape == image.shape[:2]
+    assert set(np.unique(mask)) <= {0, 255}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("segment", "nothing.png", "--output", "out"), "nothing.png: no such file or folder"),
+        (("segment", ".", "--output", "out"), "holds no images"),
+        (("segment", "s.png", "--output", "out", "--model", "nope"), "nope: no such model. Bundled: "),
+        (("segment", "s.png", "--output", "out", "--threshold", "7"), "threshold 7.0"),
+        (("segment", "s.png", "--output", "s.png"), "cannot be made a folder"),
+        (("evaluate", "nothing"), "nothing: no such folder"),
+        (("train", "nothing", "--output", "out"), "nothing: no such folder"),
+    ],
+)
+def test_errors_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], reason: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "s.png" in arguments:
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save("s.png")
+    assert run(*arguments) == 1
+    error = capsys.readouterr().err
+    assert reason in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_segment_and_evaluate_agree(lgg_patients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("segment", lgg_patients, "--output", tmp_path / "out") == 0
+    capsys.readouterr()
+    assert run("evaluate", tmp_path / "out", "--reference-masks", lgg_patients, "--json") == 0
+    from_files = json.loads(capsys.readouterr().out)
+    assert run("evaluate", lgg_patients, "--json") == 0
+    from_model = json.loads(capsys.readouterr().out)
+    assert [p["dice"] for p in from_files["patients"]] == [p["dice"] for p in from_model["patients"]]
+    assert from_model["over_all"]["held out"]["patients"] == 2
+
+
+def test_split_writes_folds(tmp_path: Path, write_slices: Write) -> None:
+    for n in range(4):
+        write_slices(tmp_path / "data" / f"TCGA_XX_{n}_20000101", (5,), masks=True)
+    assert run("split", tmp_path / "data", "--output", tmp_path / "folds.csv", "--folds", 2) == 0
+    assert sorted(row["fold"] for row in rows(tmp_path / "folds.csv")) == ["0", "0", "1", "1"]
+
+
+def test_info_tells_models_and_checksums(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info") == 0
+    assert re.search(r"model fast \(default\): fast\.onnx, \d+\.\d MB, checksum ok", capsys.readouterr().out)
+    assert run("info", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["gliomask"] == __version__
+    assert facts["models"][0]["checksum"] == "ok"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, gliomask.cli\n"
+        "try: gliomask.cli.main(['segment', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'PIL', 'onnxruntime', 'streamlit', 'keras', 'tensorflow', 'cv2'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_segment_loads_no_training(tmp_path: Path, write_slices: Write) -> None:
+    scan = write_slices(tmp_path / "a")
+    code = (
+        "import sys, gliomask.cli\n"
+        f"assert gliomask.cli.main(['segment', {str(scan)!r}, '--output', {str(tmp_path / 'out')!r}]) == 0\n"
+        "heavy = {'streamlit', 'keras', 'tensorflow', 'cv2', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,111 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gliomask import InputError
+from gliomask.dataset import SEALED, divide, index_dataset, make_folds, read_split, write_split
+
+Write = Callable[..., Path]
+
+NAMES = [f"TCGA_{site}_{n:04}_19990101" for site, count in (("CS", 7), ("DU", 13), ("HT", 10)) for n in range(count)]
+
+
+def test_patients_and_their_slices_in_natural_order(tmp_path: Path, write_slices: Write) -> None:
+    write_slices(tmp_path / "kaggle_3m" / "TCGA_CS_1_19990101", tuple(range(11)), masks=True)
+    (tmp_path / "kaggle_3m" / "data.csv").write_text("x")
+    (patient,) = index_dataset(tmp_path)
+    assert patient.institution == "CS"
+    assert [p.stem for p in patient.images] == [f"head_{n}" for n in range(1, 12)]
+    images, masks = patient.load()
+    assert (images.shape, images.dtype, masks.shape, masks.dtype) == ((11, 256, 256, 3), np.uint8, (11, 256, 256), bool)
+    assert index_dataset(tmp_path / "kaggle_3m")[0] == patient
+
+
+def test_all_problems_are_in_one_error(tmp_path: Path, write_slices: Write) -> None:
+    folder = write_slices(tmp_path / "p", tuple(range(5)), masks=True)
+    (folder / "head_1_mask.tif").unlink()
+    (folder / "head_2.tif").unlink()
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save(folder / "head_3_mask.tif")
+    (folder / "head_4.tif").write_bytes(b"broken")
+    with pytest.raises(InputError) as caught:
+        index_dataset(tmp_path)
+    message = str(caught.value)
+    assert "4 problem(s)" in message
+    assert "head_1.tif: its mask head_1_mask.tif is missing" in message
+    assert "head_2_mask.tif: a mask without its image" in message
+    assert "head_3_mask.tif: is 8 x 9 pixels, its image 256 x 256" in message
+    assert "head_4.tif: not readable" in message
+
+
+def test_folders_that_are_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no patient folders"):
+        index_dataset(tmp_path)
+    with pytest.raises(InputError, match="no such folder"):
+        index_dataset(tmp_path / "x")
+
+
+def test_folds_are_even_over_all_and_within_institutions() -> None:
+    split = make_folds(NAMES, folds=5, seed=3)
+    assert sorted(split) == sorted(NAMES)
+    assert split == make_folds(reversed(NAMES), folds=5, seed=3)
+    assert split != make_folds(NAMES, folds=5, seed=4)
+    for site in ("", "CS", "DU", "HT"):
+        folds = [fold for name, fold in split.items() if site in name]
+        counts = [folds.count(str(k)) for k in range(5)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_split_file_round_trips(tmp_path: Path) -> None:
+    split = make_folds(NAMES)
+    write_split(split, tmp_path / "s.csv")
+    assert read_split(tmp_path / "s.csv") == split
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
+def test_a_file_that_is_no_split(tmp_path: Path, text: str) -> None:
+    (tmp_path / "s.csv").write_text(text)
+    if text:
+        with pytest.raises(InputError, match="not a split file"):
+            read_split(tmp_path / "s.csv")
+    with pytest.raises(InputError, match="not a split file"):
+        read_split(tmp_path / "missing.csv")
+
+
+def test_the_committed_split_is_the_command_s() -> None:
+    split = read_split()
+    ours = [name for name, fold in split.items() if fold != SEALED]
+    assert len(ours) == 88 and len(split) == 110
+    assert {name: split[name] for name in ours} == make_folds(ours)
+
+
+def test_the_sealed_patients_are_the_published_ones(lgg: Path) -> None:
+    listed = (lgg / "test_patients.txt").read_text().split()
+    assert sorted(listed) == sorted(name for name, fold in read_split().items() if fold == SEALED)
+
+
+@pytest.fixture
+def four_patients(tmp_path: Path, write_slices: Write) -> Path:
+    for name in "abcd":
+        write_slices(tmp_path / "data" / name, (5,), masks=True)
+    return tmp_path / "data"
+
+
+SPLIT = {"a": "0", "b": "1", "c": "2", "d": SEALED}
+
+
+def test_sealed_patients_are_not_trained_on_unless_asked(four_patients: Path) -> None:
+    patients = index_dataset(four_patients)
+    training, validation = divide(patients, SPLIT, "0")
+    assert [p.name for p in training] == ["b", "c"]
+    assert [p.name for p in validation] == ["a"]
+    training, _ = divide(patients, SPLIT, "0", use_sealed=True)
+    assert [p.name for p in training] == ["b", "c", "d"]
+
+
+@pytest.mark.parametrize(("split", "fold", "reason"), [(SPLIT, "9", "leaves no validation"), ({"a": "0"}, "0", "without a fold.*b, c, d")])
+def test_splits_that_do_not_fit(four_patients: Path, split: dict[str, str], fold: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        divide(index_dataset(four_patients), split, fold)

@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gliomask import InputError
+from gliomask.io import images, read_image, read_mask
+
+GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
+
+
+def rgba(colour: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.concatenate([colour, np.full((6, 8, 1), 128, np.uint8)], axis=-1))
+
+
+def grey_alpha() -> Image.Image:
+    image = Image.fromarray(GREY).convert("LA")
+    image.putalpha(100)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("ending", "image", "expected"),
+    [
+        ("png", Image.fromarray(GREY), GREY[..., None]),
+        ("png", Image.fromarray(GREY.astype(np.uint16) * 250), GREY[..., None].astype(np.uint16) * 250),
+        ("tif", Image.fromarray(GREY.astype(np.uint16) * 250), GREY[..., None].astype(np.uint16) * 250),
+        ("tif", Image.fromarray(GREY.astype(np.float32) / 7), GREY[..., None].astype(np.float32) / 7),
+        ("png", grey_alpha(), GREY[..., None]),
+        ("png", Image.fromarray(COLOUR), COLOUR),
+        ("tiff", Image.fromarray(COLOUR), COLOUR),
+        ("png", rgba(COLOUR), COLOUR),
+        ("png", Image.fromarray(np.repeat(GREY[..., None], 3, axis=-1)), GREY[..., None]),
+        ("png", Image.fromarray(GREY).convert("P"), GREY[..., None]),
+        ("png", Image.fromarray(GREY > 100), ((GREY > 100) * np.uint8(255))[..., None]),
+    ],
+    ids=["L", "I;16 png", "I;16 tif", "F", "LA", "RGB", "RGB tiff", "RGBA", "equal channels", "palette", "bilevel"],
+)
+def test_every_pixel_mode(tmp_path: Path, ending: str, image: Image.Image, expected: np.ndarray) -> None:
+    path = tmp_path / f"slice.{ending}"
+    image.save(path)
+    pages, notes = read_image(path)
+    np.testing.assert_array_equal(pages[0], expected)
+    assert pages.dtype == expected.dtype
+    assert notes == (("transparency ignored",) if image.mode in ("LA", "RGBA") else ())
+
+
+def test_jpeg_is_read_within_its_loss(tmp_path: Path) -> None:
+    smooth = np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (64, 1))
+    Image.fromarray(smooth).save(tmp_path / "s.jpg", quality=95)
+    pages, _ = read_image(tmp_path / "s.jpg")
+    assert pages.shape == (1, 64, 64, 1)
+    assert np.abs(pages[0, ..., 0].astype(int) - smooth).max() < 6
+
+
+def test_exif_orientation_is_applied_and_told(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned a quarter clockwise
+    Image.fromarray(GREY).save(tmp_path / "s.png", exif=exif)
+    pages, notes = read_image(tmp_path / "s.png")
+    np.testing.assert_array_equal(pages[0, ..., 0], np.rot90(GREY, -1))
+    assert notes == ("turned as its EXIF orientation says",)
+
+
+def test_multi_page_tiff_is_a_volume(tmp_path: Path) -> None:
+    pages = [Image.fromarray(GREY + i) for i in range(3)]
+    pages[0].save(tmp_path / "v.tif", save_all=True, append_images=pages[1:])
+    volume, _ = read_image(tmp_path / "v.tif")
+    np.testing.assert_array_equal(volume[..., 0], np.stack([GREY, GREY + 1, GREY + 2]))
+
+
+def test_a_slice_as_published(lgg: Path) -> None:
+    volume, notes = read_image(lgg / "original" / "TCGA_CS_4941_19960909_15.tif")
+    assert volume.shape == (1, 256, 256, 3)
+    assert volume.dtype == np.uint8
+    assert notes == ()
+    assert read_mask(lgg / "original" / "TCGA_CS_4941_19960909_15_mask.tif").any()
+
+
+def save_pages_of_two_sizes(path: Path) -> None:
+    Image.fromarray(GREY).save(path, save_all=True, append_images=[Image.fromarray(GREY[:4])])
+
+
+def save_truncated(path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:1500])
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "reason"),
+    [
+        ("missing.png", lambda path: None, "cannot be opened"),
+        ("empty.png", lambda path: path.write_bytes(b""), "not an image"),
+        ("text.png", lambda path: path.write_text("no picture"), "not an image"),
+        ("cut.png", save_truncated, "damaged or cut short"),
+        ("cut.tif", save_truncated, "damaged or cut short"),
+        ("sizes.tif", save_pages_of_two_sizes, "pages of different sizes .8 x 4, 8 x 6"),
+        ("moving.png", lambda path: Image.fromarray(GREY).save(path, format="GIF"), "not an image"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_reason(tmp_path: Path, name: str, make: object, reason: str) -> None:
+    path = tmp_path / name
+    make(path)  # type: ignore[operator]
+    with pytest.raises(InputError, match=reason) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value)
+
+
+def test_size_is_checked_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(GREY).save(tmp_path / "s.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 47)
+    with pytest.raises(InputError, match=r"too large .1 page.s. of 8 x 6 pixels"):
+        read_image(tmp_path / "s.png")
+
+
+def test_mask_is_cut_at_half_of_its_brightest(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)).save(tmp_path / "a_mask.png")
+    Image.fromarray(np.array([[0, 255], [200, 100]], np.uint8)).save(tmp_path / "b_mask.png")
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "c_mask.png")
+    assert read_mask(tmp_path / "a_mask.png").tolist() == [[[False, True], [True, False]]]
+    assert read_mask(tmp_path / "b_mask.png").tolist() == [[[False, True], [True, False]]]
+    assert not read_mask(tmp_path / "c_mask.png").any()

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gliomask import Volume
+from gliomask.preprocess import (
+    Normalisation,
+    apply_windows,
+    fill_channels,
+    from_network_grid,
+    intensity_window,
+    normalise,
+    to_network_grid,
+)
+
+MEDIAN = Normalisation("foreground_median", headroom=4.0)
+FULL = Normalisation("full_scale")
+
+
+def half_tissue(value: float, dtype: str = "float32") -> np.ndarray:
+    plane = np.zeros((10, 10), dtype)
+    plane[5:] = value
+    return plane
+
+
+def test_tissue_median_lands_on_a_quarter() -> None:
+    assert intensity_window(half_tissue(60.0), MEDIAN) == (0.0, 240.0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest", "expected"), [("uint8", 255, 255.0), ("uint16", 40_000, 65535.0), ("float32", 0.7, 1.0), ("float32", 200.0, 255.0)]
+)
+def test_full_scale_follows_the_stored_type(dtype: str, largest: float, expected: float) -> None:
+    assert intensity_window(half_tissue(largest, dtype), FULL) == (0.0, expected)
+
+
+@pytest.mark.parametrize("value", [0, 7, -3])
+@pytest.mark.parametrize("normalisation", [MEDIAN, FULL])
+def test_constant_channel_stays_finite(value: int, normalisation: Normalisation) -> None:
+    out = normalise(np.full((2, 4, 4, 1), value, np.int16), normalisation)
+    assert np.isfinite(out).all()
+    assert out.min() >= 0 and out.max() <= 1
+
+
+def test_one_bright_voxel_does_not_dim_the_rest(phantom: Volume) -> None:
+    bright = phantom.voxels.astype(np.float32)
+    bright[0, 0, 0] = 30_000
+    plain, spoilt = normalise(phantom.voxels, MEDIAN), normalise(bright, MEDIAN)
+    assert np.abs(plain[6] - spoilt[6]).max() < 0.02
+
+
+@given(st.floats(0.01, 500.0), st.floats(-50.0, 50.0))
+@settings(max_examples=25, deadline=None)
+def test_gain_and_offset_of_the_scanner_cancel(gain: float, offset: float) -> None:
+    rng = np.random.default_rng(3)
+    voxels = rng.gamma(2.0, 20.0, (3, 16, 16, 2))
+    np.testing.assert_allclose(normalise(voxels, MEDIAN), normalise(voxels * gain + offset, MEDIAN), atol=1e-3)
+
+
+def test_channels_have_windows_of_their_own() -> None:
+    voxels = np.stack([half_tissue(10.0), half_tissue(1000.0)], axis=-1)[None]
+    out = normalise(voxels, MEDIAN)
+    np.testing.assert_allclose(out[..., 0], out[..., 1])
+
+
+def test_apply_windows_clips() -> None:
+    out = apply_windows(np.array([[-5.0], [5.0], [50.0]]), [(0.0, 10.0)])
+    assert out.dtype == np.float32
+    assert out.ravel().tolist() == [0.0, 0.5, 1.0]
+
+
+def test_fill_channels_repeats_flair_without_copying() -> None:
+    grey = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
+    filled = fill_channels(grey, 3)
+    assert filled.shape == (1, 2, 2, 3)
+    assert np.shares_memory(filled, grey)
+    assert (filled[..., 2] == grey[..., 0]).all()
+
+
+def test_network_grid_is_left_alone_where_it_fits() -> None:
+    slices = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+    np.testing.assert_array_equal(to_network_grid(slices, 64), slices)
+
+
+@given(st.integers(20, 150), st.integers(20, 150))
+@settings(max_examples=25, deadline=None)
+def test_there_and_back_keeps_place(height: int, width: int) -> None:
+    y, x = np.mgrid[:height, :width]
+    disc = ((y - height * 0.4) ** 2 + (x - width * 0.6) ** 2 < (min(height, width) * 0.25) ** 2).astype(np.float32)
+    there = to_network_grid(disc[None, ..., None], 128)
+    assert there.shape == (1, 128, 128, 1)
+    back = from_network_grid(there[..., 0], height, width)[0]
+    assert back.shape == (height, width)
+    both = (back > 0.5) & (disc > 0.5)
+    assert 2 * both.sum() / ((back > 0.5).sum() + disc.sum()) > 0.93
+    for axis in (y, x):  # the centre moves by less than a quarter of a pixel
+        assert abs((axis * (back > 0.5)).sum() / (back > 0.5).sum() - (axis * disc).sum() / disc.sum()) < 0.25
+
+
+def test_padding_is_about_the_middle() -> None:
+    out = to_network_grid(np.ones((1, 64, 32, 1), np.float32), 64)[0, ..., 0]
+    assert out[:, 16:48].all()
+    assert not out[:, :16].any() and not out[:, 48:].any()

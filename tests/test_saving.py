@@ -1,0 +1,153 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gliomask import InputError, Segmentation, Segmenter, Volume
+from gliomask.report import CasesTable, contact_sheet
+from gliomask.report.overlay import OUTLINE, outline, overlay_slice
+
+
+@pytest.fixture
+def result(segmenter: Segmenter) -> Segmentation:
+    """Two slices of 40 x 30 pixels, 12 pixels marked in the second."""
+    probability = np.zeros((2, 40, 30), np.float32)
+    probability[1, 10:13, 10:14] = 0.75
+    volume = Volume(np.full((2, 40, 30, 1), 50, np.uint8), "case", ("s1", "s2"))
+    return Segmentation(volume, probability, 0.5, segmenter.model, "test", 0.1)
+
+
+def test_files_of_a_case(tmp_path: Path, result: Segmentation) -> None:
+    files = result.save(tmp_path / "case", save_probability=True)
+    names = {"s1_mask.png", "s2_mask.png", "s1_probability.png", "s2_probability.png", "overlay.png", "result.json"}
+    assert {f.name for f in files} == {f.name for f in (tmp_path / "case").iterdir()} == names
+    mask = Image.open(tmp_path / "case" / "s2_mask.png")
+    assert (mask.mode, mask.size) == ("L", (30, 40))
+    np.testing.assert_array_equal(np.asarray(mask), result.mask[1] * 255)
+    probability = np.asarray(Image.open(tmp_path / "case" / "s2_probability.png"))
+    assert probability.dtype == np.uint16
+    np.testing.assert_allclose(probability / 65535, result.probability[1], atol=1e-5)
+    assert [p.name for p in tmp_path.iterdir()] == ["case"]
+
+
+def test_record_of_a_case(tmp_path: Path, result: Segmentation) -> None:
+    result.save(tmp_path / "case")
+    record = json.loads((tmp_path / "case" / "result.json").read_text())
+    assert record["found"] is True
+    assert record["area_pixels"] == 12
+    assert record["area_pixels_per_slice"] == {"s1": 0, "s2": 12}
+    assert record["slices_with_tumour"] == 1
+    assert record["max_probability"] == 0.75
+    assert record["model"]["sha256"] == result.model.sha256
+    assert record["spacing_mm"] is None
+    assert "not a medical device" in record["notice"]
+
+
+def test_nothing_found_is_a_result(tmp_path: Path, result: Segmentation) -> None:
+    result.with_threshold(0.9).save(tmp_path / "case")
+    record = json.loads((tmp_path / "case" / "result.json").read_text())
+    assert (record["found"], record["area_pixels"]) == (False, 0)
+    assert not np.asarray(Image.open(tmp_path / "case" / "s2_mask.png")).any()
+
+
+def test_an_earlier_result_is_not_overwritten_unasked(tmp_path: Path, result: Segmentation) -> None:
+    result.save(tmp_path / "case", save_probability=True)
+    before = (tmp_path / "case" / "result.json").read_bytes()
+    with pytest.raises(InputError, match="already holds a result"):
+        result.with_threshold(0.9).save(tmp_path / "case")
+    assert (tmp_path / "case" / "result.json").read_bytes() == before
+
+
+def test_overwriting_replaces_ours_and_leaves_the_users(tmp_path: Path, result: Segmentation) -> None:
+    result.save(tmp_path / "case", save_probability=True)
+    (tmp_path / "case" / "notes.txt").write_text("mine")
+    result.with_threshold(0.9).save(tmp_path / "case", overwrite=True)
+    names = {p.name for p in (tmp_path / "case").iterdir()}
+    assert names == {"s1_mask.png", "s2_mask.png", "overlay.png", "result.json", "notes.txt"}
+
+
+def test_a_file_in_the_way_is_not_replaced_unasked(tmp_path: Path, result: Segmentation) -> None:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "s1_mask.png").write_text("a reference mask")
+    with pytest.raises(InputError, match=r"holds s1_mask\.png"):
+        result.save(tmp_path / "case")
+    assert (tmp_path / "case" / "s1_mask.png").read_text() == "a reference mask"
+
+
+def test_results_do_not_mix_with_their_input(tmp_path: Path, write_slices: Callable[..., Path], segmenter: Segmenter) -> None:
+    folder = write_slices(tmp_path / "case")
+    before = {p.name for p in folder.iterdir()}
+    with pytest.raises(InputError, match="holds the input itself"):
+        segmenter.segment(folder).save(folder, overwrite=True)
+    assert {p.name for p in folder.iterdir()} == before
+
+
+def test_a_record_cannot_name_files_elsewhere(tmp_path: Path, result: Segmentation) -> None:
+    (tmp_path / "precious.txt").write_text("keep")
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "result.json").write_text(json.dumps({"files": ["../precious.txt", "result.json"]}))
+    result.save(tmp_path / "case", overwrite=True)
+    assert (tmp_path / "precious.txt").read_text() == "keep"
+
+
+def test_a_strange_record_is_named(tmp_path: Path, result: Segmentation) -> None:
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "result.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match="not written by gliomask"):
+        result.save(tmp_path / "case")
+
+
+def test_writing_that_fails_leaves_nothing(tmp_path: Path, result: Segmentation, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("gliomask.report.saving.contact_sheet", fail)
+    with pytest.raises(OSError, match="disk full"):
+        result.save(tmp_path / "case")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outline_lies_inside_the_mask() -> None:
+    mask = np.zeros((9, 9), bool)
+    mask[2:7, 2:7] = True
+    edge = outline(mask)
+    assert edge.sum() == 16
+    assert not edge[3:6, 3:6].any()
+    assert outline(np.ones((3, 3), bool)).sum() == 8  # the picture's border is an edge
+
+
+def test_overlay_colours_the_outline_alone_unless_filled() -> None:
+    grey = np.full((9, 9), 100, np.uint8)
+    mask = np.zeros((9, 9), bool)
+    mask[2:7, 2:7] = True
+    drawn = overlay_slice(grey, mask)
+    assert tuple(drawn[2, 2]) == OUTLINE
+    assert tuple(drawn[4, 4]) == (100, 100, 100)
+    assert tuple(overlay_slice(grey, mask, opacity=1.0)[4, 4]) == OUTLINE
+
+
+@pytest.mark.parametrize(("shape", "columns"), [((1, 40, 30), 1), ((7, 40, 30), 6), ((3, 600, 500), 3)])
+def test_contact_sheet_holds_every_slice(segmenter: Segmenter, shape: tuple[int, int, int], columns: int) -> None:
+    volume = Volume(np.random.default_rng(0).integers(0, 200, (*shape, 1), np.uint8))
+    sheet = contact_sheet(Segmentation(volume, np.zeros(shape, np.float32), 0.5, segmenter.model, "test", 0.1))
+    tile = round(shape[2] * min(1, 256 / max(shape[1:])))
+    assert sheet.shape[1] == columns * tile
+    assert sheet.shape[2] == 3
+
+
+def test_table_keeps_the_rows_of_earlier_runs(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    CasesTable(path).add("a", "failed", reason="broken, twice\nover")
+    table = CasesTable(path)
+    table.add("b", "failed", reason="other")
+    table.add("a", "failed", reason="again")
+    assert path.read_text().splitlines()[1:] == ["a,failed,,,,,,,,,again", "b,failed,,,,,,,,,other"]
+
+
+def test_a_foreign_table_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(InputError, match="not a table written by gliomask"):
+        CasesTable(tmp_path / "cases.csv")

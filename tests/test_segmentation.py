@@ -1,0 +1,120 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gliomask
+from gliomask import InputError, Segmenter, Volume
+from gliomask.metrics import confusion, dice
+from gliomask.phantom import draw_phantom, lesion_mask
+
+
+class BrightEngine:
+    """Calls bright what is bright: a network whose answer can be worked out by hand."""
+
+    description = "test"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def run(self, slices: np.ndarray) -> np.ndarray:
+        assert slices.dtype == np.float32 and slices.flags.c_contiguous
+        self.batches.append(len(slices))
+        return slices[..., 1].copy()
+
+
+@pytest.fixture
+def bright() -> Segmenter:
+    segmenter = Segmenter()
+    segmenter.engine = BrightEngine()
+    return segmenter
+
+
+def test_the_phantoms_lesion_is_found(phantom: Volume, segmenter: Segmenter) -> None:
+    result = segmenter.segment(phantom)
+    assert result.found
+    assert result.mask.dtype == bool
+    assert result.mask.shape == result.probability.shape == (12, 256, 256)
+    assert dice(confusion(result.mask, lesion_mask())) > 0.8
+
+
+def test_less_is_marked_in_a_phantom_without_lesion(phantom: Volume, segmenter: Segmenter) -> None:
+    clean = segmenter.segment(draw_phantom(lesion=False))
+    assert clean.mask.sum() < 0.1 * segmenter.segment(phantom).mask.sum()
+
+
+def test_nothing_in_a_black_image(segmenter: Segmenter) -> None:
+    result = segmenter.segment(np.zeros((64, 64), np.uint8))
+    assert not result.found
+    assert not result.mask.any()
+
+
+@pytest.mark.parametrize("scale", [np.uint8(1), np.uint16(200), np.float32(1 / 255)])
+def test_the_stored_type_does_not_matter(phantom: Volume, bright: Segmenter, scale: np.generic) -> None:
+    plain = bright.segment(phantom.voxels[5])
+    scaled = bright.segment(phantom.voxels[5].astype(type(scale)) * scale)
+    np.testing.assert_allclose(plain.probability, scaled.probability, atol=1e-5)
+
+
+def test_grey_counts_as_flair_in_all_channels(phantom: Volume, segmenter: Segmenter) -> None:
+    flair = phantom.flair[5]
+    alone = segmenter.segment(flair)
+    thrice = segmenter.segment(np.repeat(flair[..., None], 3, axis=-1))
+    np.testing.assert_allclose(alone.probability, thrice.probability, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (512, 512), (300, 200), (101, 173), (1, 1)])
+def test_results_have_the_inputs_own_size(bright: Segmenter, shape: tuple[int, int]) -> None:
+    slice_ = np.zeros(shape, np.uint8)
+    slice_[shape[0] // 4 : shape[0] // 2, shape[1] // 4 : shape[1] // 2] = 200
+    result = bright.segment(slice_)
+    assert result.mask.shape == (1, *shape)
+    assert result.probability.min() >= 0 and result.probability.max() <= 1
+
+
+def test_batches_are_bounded_and_progress_is_told(bright: Segmenter) -> None:
+    seen: list[tuple[int, int]] = []
+    bright.segment(np.zeros((19, 32, 32), np.uint8), progress=lambda done, total: seen.append((done, total)))
+    assert bright.engine.batches == [8, 8, 3]  # type: ignore[attr-defined]
+    assert seen == [(8, 19), (16, 19), (19, 19)]
+
+
+def test_threshold_recuts_without_predicting(phantom: Volume, bright: Segmenter) -> None:
+    result = bright.segment(phantom)
+    calls = len(bright.engine.batches)  # type: ignore[attr-defined]
+    low, high = result.with_threshold(0.1), result.with_threshold(0.9)
+    assert low.mask.sum() > result.mask.sum() > high.mask.sum()
+    assert (result.with_threshold(0.3).mask == (result.probability >= 0.3)).all()
+    assert len(bright.engine.batches) == calls  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, 1.01, float("nan")])
+def test_thresholds_out_of_range_are_refused(threshold: float) -> None:
+    with pytest.raises(InputError, match="threshold"):
+        Segmenter(threshold=threshold)
+
+
+def test_several_threads_get_the_same_answer(phantom: Volume, segmenter: Segmenter) -> None:
+    slices = [phantom.voxels[z] for z in (4, 5, 6, 7)] * 2
+    alone = [segmenter.segment(s).probability for s in slices]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda s: segmenter.segment(s).probability, slices))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_segment_takes_a_path(tmp_path: Path, phantom: Volume) -> None:
+    Image.fromarray(phantom.voxels[5]).save(tmp_path / "slice.png")
+    result = gliomask.segment(tmp_path / "slice.png")
+    assert result.volume.slice_names == ("slice",)
+    assert result.found
+
+
+def test_a_path_of_several_cases_is_refused(tmp_path: Path, write_slices: Callable[..., Path], segmenter: Segmenter) -> None:
+    write_slices(tmp_path / "all" / "a")
+    write_slices(tmp_path / "all" / "b")
+    with pytest.raises(InputError, match=r"holds 2 cases \(a, b"):
+        segmenter.segment(tmp_path / "all")

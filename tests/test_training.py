@@ -1,0 +1,200 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from gliomask import ModelError, Segmenter
+from gliomask.io import read_image
+from gliomask.models import find_model
+from gliomask.preprocess import Normalisation, normalise
+
+pytest.importorskip("keras", reason="training's extra is not installed: pip install 'gliomask[train]'")
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def training() -> ModuleType:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from gliomask.training import export, loop, losses, networks, recipes
+
+    bundle = ModuleType("training")
+    for module in (export, loop, losses, networks, recipes):
+        bundle.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("__")})
+    return bundle
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, write_slices: Write) -> Path:
+    """Three patients of two slices each, with a split that holds the first out."""
+    for name in "abc":
+        write_slices(tmp_path / "data" / name, (5, 1), stem=name, masks=True)
+    (tmp_path / "split.csv").write_text("patient,fold\na,0\nb,1\nc,1\n")
+    return tmp_path / "data"
+
+
+def command(dataset: Path, output: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "gliomask", "train", str(dataset), "--split", str(dataset.parent / "split.csv"),
+        "--output", str(output), "--width", "4", *more,
+    ]  # fmt: skip
+
+
+def test_unet_has_the_papers_size(training: ModuleType) -> None:
+    # 31.03 million parameters with 64 to 1024 filters, 3 input channels and a single output map.
+    assert training.unet().count_params() == pytest.approx(31.03e6, rel=0.002)
+    assert training.unet(8).output_shape == (None, None, None, 1)
+
+
+def test_losses_by_hand(training: ModuleType) -> None:
+    y = np.zeros((1, 20, 20, 1), np.float32)
+    y[0, :10] = 1  # 200 pixels
+    p = np.full_like(y, 0.5)
+    # Dice: (2·100 + 100) / (200 + 200 + 100); IoU: (100 + 100) / (200 + 200 - 100 + 100)
+    assert float(training.soft_dice(y, p)) == pytest.approx(300 / 500)
+    assert float(training.soft_iou(y, p)) == pytest.approx(200 / 400)
+    assert float(training.dice_loss(y, p)) == pytest.approx(0.4)
+    assert float(training.cross_entropy_dice_loss(y, p)) == pytest.approx(0.4 + np.log(2), rel=1e-4)
+    assert float(training.binary_pixel_accuracy(y, p)) == 0.5
+    assert float(training.soft_dice(y * 0, p * 0)) == 1.0
+
+
+@pytest.mark.parametrize("recipe", ["original", "fast"])
+def test_exported_network_gives_the_same_probabilities_on_real_slices(training: ModuleType, lgg: Path, tmp_path: Path, recipe: str) -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    model = training.RECIPES[recipe].network(8)
+    rng = np.random.default_rng(0)
+    model.set_weights([w if w.ndim > 1 else np.abs(w + rng.normal(0, 0.2, w.shape)).astype(w.dtype) for w in model.get_weights()])
+    training.export(model, training.RECIPES[recipe], tmp_path, "tiny", {"patients": []})
+    slices = [read_image(p)[0][0] for p in sorted((lgg / "original").glob("*.tif")) if "mask" not in p.name]
+    batch = normalise(np.stack(slices), Normalisation())
+    exported = Segmenter(tmp_path / "tiny.onnx").engine.run(batch)
+    expected = training.predict(model, batch)
+    assert np.ptp(expected) > 0.01
+    assert np.abs(exported - expected).max() < 1e-3
+
+
+def test_an_export_that_differs_is_refused(training: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(training.export.__globals__, "PARITY", -1.0)
+    with pytest.raises(ModelError, match="probabilities differ"):
+        training.export(training.unet(4), training.RECIPES["original"], tmp_path, "m", {})
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_stages_follow_one_another(training: ModuleType) -> None:
+    recipe = training.RECIPES["fast"]
+    assert training.stage_at(recipe, 0.0).size == 128
+    assert training.stage_at(recipe, 0.449).size == 128
+    assert training.stage_at(recipe, 0.45).size == 192
+    assert training.stage_at(recipe, 1.0).size == 192
+
+
+def test_early_stopping_counts_from_the_best_epoch(training: ModuleType) -> None:
+    from dataclasses import replace
+
+    recipe = replace(training.RECIPES["original"], patience=2)
+    history = [{"val_dice": v} for v in (0.1, 0.5, 0.4)]
+    assert training.best_epoch(history) == 1
+    assert not training._is_over(history, recipe, 10)
+    assert training._is_over([*history, {"val_dice": 0.5}], recipe, 10)
+    assert training._is_over(history, recipe, 3)
+
+
+@pytest.mark.parametrize("recipe", ["fast", "original"])
+def test_a_resumed_training_ends_where_an_unbroken_one_does(training: ModuleType, dataset: Path, tmp_path: Path, recipe: str) -> None:
+    from dataclasses import replace
+
+    from gliomask.dataset import index_dataset
+
+    a, b, c = index_dataset(dataset)
+    small = replace(training.RECIPES[recipe], batch_size=2, stages=(training.Stage(1.0, 64, 0.25),))
+
+    class Stop(Exception):
+        pass
+
+    def run(folder: str, stop_at: str | None = None) -> list[np.ndarray]:
+        def report(line: str) -> None:
+            if stop_at and line.startswith(stop_at):
+                raise Stop
+
+        settings = training.RunSettings(tmp_path / folder, epochs=2, steps_per_epoch=2, width=4, checkpoint_s=0.0)
+        return training.train([b, c], [a], small, settings, report).get_weights()
+
+    unbroken = run("unbroken")
+    with pytest.raises(Stop):
+        run("broken", stop_at="epoch 2")  # before the last checkpoint is written: step 3 has to be done again
+    resumed = run("broken")
+    for one, other in zip(unbroken, resumed, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    assert training.read_history(tmp_path / "broken")[1]["val_dice"] == pytest.approx(
+        training.read_history(tmp_path / "unbroken")[1]["val_dice"], abs=1e-3
+    )
+
+
+def test_bfloat16_trains_a_float32_network(training: ModuleType, dataset: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from gliomask.dataset import index_dataset
+
+    a, b, _ = index_dataset(dataset)
+    small = replace(training.RECIPES["fast"], batch_size=2, stages=(training.Stage(1.0, 64, 0.25),))
+    settings = training.RunSettings(tmp_path / "run", "bfloat16", epochs=1, steps_per_epoch=1, width=4)
+    model = training.train([b], [a], small, settings)
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert model.optimizer is None
+
+
+def test_a_killed_training_goes_on(dataset: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    first = subprocess.Popen(
+        command(dataset, output, "--epochs", "40", "--steps-per-epoch", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 240
+    while not (output / "checkpoint.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    second = subprocess.run(
+        command(dataset, output, "--epochs", "3", "--steps-per-epoch", "1", "--name", "mine"), capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 0, second.stderr
+    assert "resumed at step" in second.stdout
+    with (output / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) >= 3
+    assert {"loss", "soft_dice", "soft_iou", "binary_pixel_accuracy", "val_dice", "val_iou", "val_accuracy"} <= set(rows[0])
+    assert (output / "history.png").stat().st_size > 10_000
+    record = find_model(output / "mine.onnx")
+    assert record.training["patients"] == ["b", "c"]
+    assert len(record.scores["held_out"]) == 4
+    assert json.loads((output / "mine.json").read_text())["scores"]["export_difference"] < 1e-3
+
+    other = subprocess.run(command(dataset, output, "--recipe", "original"), capture_output=True, text=True, check=False)
+    assert other.returncode == 1
+    assert "the checkpoint's recipe is fast" in other.stderr
+    keras_file(output / "mine.keras")
+
+
+def keras_file(path: Path) -> None:
+    """A .keras file runs through Keras, with its record beside it or, like another project's, without."""
+    slices = np.zeros((2, 100, 80), np.uint8)
+    slices[:, 20:60, 20:60] = 150
+    path.with_suffix(".json").unlink()
+    segmenter = Segmenter(path)
+    assert segmenter.engine.description.startswith("Keras")
+    assert segmenter.model.normalisation == Normalisation("full_scale")
+    assert segmenter.segment(slices).mask.shape == (2, 100, 80)
+    path.write_bytes(b"no archive")
+    with pytest.raises(ModelError, match="not a model that Keras"):
+        Segmenter(path)
