@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from gliomask import __version__, cli
+from gliomask.dataset import sealed_patients
 
 Write = Callable[..., Path]
 COMMANDS = ("segment", "evaluate", "train", "split", "app", "info")
@@ -163,10 +164,13 @@ def test_segment_and_evaluate_agree(lgg_patients: Path, tmp_path: Path, capsys: 
 
 
 def test_split_writes_folds(tmp_path: Path, write_slices: Write) -> None:
-    for n in range(4):
-        write_slices(tmp_path / "data" / f"TCGA_XX_{n}_20000101", (5,), masks=True)
+    sealed = min(sealed_patients())
+    for name in (*(f"TCGA_XX_{n}_20000101" for n in range(4)), sealed):
+        write_slices(tmp_path / "data" / name, (5,), masks=True)
     assert run("split", tmp_path / "data", "--output", tmp_path / "folds.csv", "--folds", 2) == 0
-    assert sorted(row["fold"] for row in rows(tmp_path / "folds.csv")) == ["0", "0", "1", "1"]
+    folds = {row["patient"]: row["fold"] for row in rows(tmp_path / "folds.csv")}
+    assert folds.pop(sealed) == "test"
+    assert sorted(folds.values()) == ["0", "0", "1", "1"]
 
 
 def test_info_tells_models_and_checksums(capsys: pytest.CaptureFixture[str]) -> None:

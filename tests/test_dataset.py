@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gliomask import InputError
-from gliomask.dataset import SEALED, divide, index_dataset, make_folds, read_split, write_split
+from gliomask.dataset import SEALED, divide, index_dataset, make_folds, read_split, sealed_patients, write_split
 
 Write = Callable[..., Path]
 
@@ -101,8 +101,18 @@ def test_sealed_patients_are_not_trained_on_unless_asked(four_patients: Path) ->
     training, validation = divide(patients, SPLIT, "0")
     assert [p.name for p in training] == ["b", "c"]
     assert [p.name for p in validation] == ["a"]
-    training, _ = divide(patients, SPLIT, "0", use_sealed=True)
+    training, _ = divide(patients, SPLIT, "0", allowed=["d"])
     assert [p.name for p in training] == ["b", "c", "d"]
+    with pytest.raises(InputError, match="not in the dataset: e"):
+        divide(patients, SPLIT, "0", allowed=["d", "e"])
+
+
+def test_sealed_patients_are_left_out_of_any_split(tmp_path: Path, write_slices: Write) -> None:
+    sealed = sorted(sealed_patients())[0]
+    for name in ("a", "b", sealed):
+        write_slices(tmp_path / "data" / name, (5,), masks=True)
+    training, validation = divide(index_dataset(tmp_path / "data"), {"a": "0", "b": "1", sealed: "1"}, "0")
+    assert [p.name for p in training + validation] == ["b", "a"]
 
 
 @pytest.mark.parametrize(("split", "fold", "reason"), [(SPLIT, "9", "leaves no validation"), ({"a": "0"}, "0", "without a fold.*b, c, d")])

@@ -89,11 +89,13 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _split(options: argparse.Namespace) -> int:
-    from gliomask.dataset import index_dataset, make_folds, write_split
+    from gliomask.dataset import SEALED, index_dataset, make_folds, sealed_patients, write_split
 
-    names = [patient.name for patient in index_dataset(options.data)]
-    write_split(make_folds(names, options.folds, options.seed), options.output)
-    _print(f"{len(names)} patients in {options.folds} folds: {options.output}")
+    names = {patient.name for patient in index_dataset(options.data)}
+    sealed = names & sealed_patients()
+    write_split(make_folds(names - sealed, options.folds, options.seed) | dict.fromkeys(sealed, SEALED), options.output)
+    aside = f", {len(sealed)} of the sealed test set aside" if sealed else ""
+    _print(f"{len(names - sealed)} patients in {options.folds} folds{aside}: {options.output}")
     return DONE
 
 
@@ -186,7 +188,7 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
     parser.add_argument("--name", default="model", help="what to call the exported model (default: %(default)s)")
     parser.add_argument("--fold", default="0", help="the fold held out for validation (default: %(default)s)")
-    parser.add_argument("--use-sealed", action="store_true", help="train on the patients of the sealed test set too")
+    parser.add_argument("--sealed", nargs="+", default=[], metavar="PATIENT", help="patients of the sealed test set to use all the same")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(default: %(default)s)")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="in place of the recipe's")
     parser.add_argument("--steps-per-epoch", type=_positive, metavar="N", help="in place of the recipe's")
@@ -200,7 +202,7 @@ def _add_split(commands: Any) -> None:
         commands, "split", _split,
         "divide patients into folds, each institution spread evenly",
         "gliomask split kaggle_3m/ --output folds.csv",
-        "The result is the same for the same patients and seed.",
+        "The same patients and seed give the same folds. Patients of the sealed test set get a fold of their own, test.",
     )  # fmt: skip
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")

@@ -5,7 +5,7 @@ here is by patient.
 """
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -50,23 +50,34 @@ def write_split(split: dict[str, str], path: Path) -> None:
         writer.writerows(sorted(split.items()))
 
 
+def sealed_patients() -> frozenset[str]:
+    """Return the names of the sealed test set's patients, which no training may see by accident."""
+    return frozenset(name for name, fold in read_split().items() if fold == SEALED)
+
+
 def divide(
-    patients: Sequence[Patient], split: dict[str, str], held_out: str, use_sealed: bool = False
+    patients: Sequence[Patient], split: dict[str, str], held_out: str, allowed: Collection[str] = ()
 ) -> tuple[list[Patient], list[Patient]]:
     """Return ``(training, validation)`` patients, fold *held_out* being the validation.
 
-    Sealed patients are left out of the training unless *use_sealed* is set.
+    Patients of the fold ``"test"`` are left out of both, and so are all others of the sealed test
+    set that *allowed* does not name, wherever the split puts them.
 
     Raises
     ------
     InputError
-        A patient stands in no fold, or one of the two parts is empty.
+        A patient stands in no fold, *allowed* names a patient that is not there, or one of the two
+        parts is empty.
     """
-    unknown = [p.name for p in patients if p.name not in split]
-    if unknown:
+    names = {p.name for p in patients}
+    if unknown := sorted(names - set(split)):
         raise InputError(f"patients without a fold in the split: {', '.join(unknown)}. Make a new one: gliomask split DATA.")
-    training = [p for p in patients if split[p.name] != held_out and (use_sealed or split[p.name] != SEALED)]
-    validation = [p for p in patients if split[p.name] == held_out]
+    if missing := sorted(set(allowed) - names):
+        raise InputError(f"patients named but not in the dataset: {', '.join(missing)}.")
+    left_out = sealed_patients() | {name for name, fold in split.items() if fold == SEALED}
+    usable = [p for p in patients if p.name not in left_out or p.name in allowed]
+    training = [p for p in usable if split[p.name] != held_out]
+    validation = [p for p in usable if split[p.name] == held_out]
     for part, name in ((training, "training"), (validation, "validation")):
         if not part:
             folds = ", ".join(sorted(set(split.values())))

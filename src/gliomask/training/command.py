@@ -26,8 +26,11 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         The data or the split cannot be used, Keras is not installed, or the export differs from the
         trained network.
     """
-    training, validation = divide(index_dataset(options.data), read_split(options.split), options.fold, use_sealed=options.use_sealed)
+    patients = index_dataset(options.data)
+    training, validation = divide(patients, read_split(options.split), options.fold, options.sealed)
     report(f"{len(training)} patients to train on, {len(validation)} of fold {options.fold} to validate on")
+    if aside := len(patients) - len(training) - len(validation):
+        report(f"{aside} patients of the sealed test set left out; --sealed PATIENT uses one all the same")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
     try:
         import keras

@@ -1,0 +1,67 @@
+"""What the documents say has to be true of the repository."""
+
+import re
+import runpy
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gliomask import cli
+from gliomask.models import DEFAULT, bundled_models
+
+ROOT = Path(__file__).parents[1]
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout: the repository's own files cannot be listed")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def commands(document: str) -> list[str]:
+    """Return the lines of the document's code blocks that call gliomask."""
+    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("gliomask ")]
+
+
+@pytest.mark.parametrize("line", sorted({*commands("README.md"), *commands("MODEL_CARD.md")}))
+def test_commands_in_the_documents_exist(line: str) -> None:
+    cli._parser().parse_args(shlex.split(line)[1:])
+
+
+def test_the_readme_has_its_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text()
+    start = "pip install uv && uv run --no-project --with-requirements {} --with-editable . "
+    assert start.format("requirements.txt") + "gliomask app\n" in readme
+    assert start.format("requirements-dev.txt") + "pytest\n" in readme
+
+
+@pytest.mark.parametrize("name", ["README.md", "MODEL_CARD.md"])
+def test_figures_are_those_of_the_bundled_model(name: str) -> None:
+    figures = runpy.run_path(str(ROOT / "docs" / "figures.py"))
+    text = (ROOT / name).read_text()
+    assert figures["filled"](text, figures["sections"](bundled_models()[DEFAULT])) == text, "run python docs/figures.py"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in (p for p in tracked_files() if p.suffix == ".md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_no_picture_of_a_patient_and_no_large_file_is_committed() -> None:
+    for path in tracked_files():
+        assert path.stat().st_size < 40e6, path
+        if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".nii", ".dcm", ".npz", ".tar"}:
+            assert ROOT / "docs" in path.parents, f"{path}: pictures are of the phantom and live in docs/"
+
+
+def test_pins_are_hashed_and_carry_no_addresses() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        text = (ROOT / name).read_text()
+        assert "://" not in text
+        pinned = re.findall(r"^[a-z0-9][^=\n ]*==[^\n]*(?:\n    --hash=sha256:[0-9a-f]{64}[^\n]*)+", text, re.MULTILINE)
+        assert len(pinned) == len(re.findall(r"^[a-z0-9]", text, re.MULTILINE)) > 30
