@@ -1,3 +1,6 @@
+import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +82,8 @@ def test_a_slice_as_published(lgg: Path) -> None:
     assert read_mask(lgg / "original" / "TCGA_CS_4941_19960909_15_mask.tif").any()
 
 
-def save_pages_of_two_sizes(path: Path) -> None:
-    Image.fromarray(GREY).save(path, save_all=True, append_images=[Image.fromarray(GREY[:4])])
+def save_pages_of_two_sizes(path: Path, first: int = 6) -> None:
+    Image.fromarray(GREY[:first]).save(path, save_all=True, append_images=[Image.fromarray(GREY[: 10 - first])])
 
 
 def save_truncated(path: Path) -> None:
@@ -113,6 +116,35 @@ def test_size_is_checked_before_anything_is_decoded(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(images, "MAX_PIXELS", 47)
     with pytest.raises(InputError, match=r"too large .1 page.s. of 8 x 6 pixels"):
         read_image(tmp_path / "s.png")
+
+
+@pytest.mark.parametrize("side", [9_000, 12_000, 60_000])
+def test_a_header_that_claims_too_much(tmp_path: Path, side: int) -> None:
+    Image.fromarray(GREY).save(tmp_path / "s.png")
+    png = bytearray((tmp_path / "s.png").read_bytes())
+    png[16:24] = struct.pack(">II", side, side)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    (tmp_path / "s.png").write_bytes(png)
+    with pytest.raises(InputError, match=r"s\.png: too large.*256 megapixels are read of a file, 64 of a page"):
+        read_image(tmp_path / "s.png")
+
+
+def test_a_later_page_is_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_pages_of_two_sizes(tmp_path / "s.tif", first=4)
+    monkeypatch.setattr(images, "MAX_PAGE_PIXELS", 40)
+    with pytest.raises(InputError, match=r"too large .1 page.s. of 8 x 6"):
+        read_image(tmp_path / "s.tif")
+
+
+def test_bytes_in_memory(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "s.png")
+    content = io.BytesIO((tmp_path / "s.png").read_bytes())
+    pages, _ = read_image(Path("upload.png"), content)
+    np.testing.assert_array_equal(pages[0, ..., 0], GREY)
+    with pytest.raises(InputError, match=r"^upload\.png: too large"):
+        read_image(Path("upload.png"), content, max_pixels=47)
+    with pytest.raises(InputError, match=r"^upload\.png: not an image"):
+        read_image(Path("upload.png"), io.BytesIO(b"text"))
 
 
 def test_mask_is_cut_at_half_of_its_brightest(tmp_path: Path) -> None:

@@ -13,11 +13,14 @@ from gliomask.errors import InputError
 MAX_PIXELS = 256 * 1024 * 1024
 """Most pixels of a file, all pages together; what a header claims beyond that is not allocated."""
 
+MAX_PAGE_PIXELS = 64 * 1024 * 1024
+"""Most pixels of one page: 8,192 x 8,192, below the size from which Pillow itself objects."""
+
 FORMATS = ("PNG", "JPEG", "TIFF")
 GREY_MODES = {"L", "I;16", "I;16B", "I;16L", "I", "F"}
 
 
-def read_image(path: Path, content: BinaryIO | None = None, *, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[Any], tuple[str, ...]]:
+def read_image(path: Path, content: BinaryIO | None = None, *, max_pixels: int | None = None) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return an image file's pages as ``(z, y, x, c)`` and notes on what was done to them.
 
     Grey pages (8, 16 or 32 bit, with or without alpha, bilevel, or colour with three equal
@@ -31,24 +34,27 @@ def read_image(path: Path, content: BinaryIO | None = None, *, max_pixels: int =
     content
         The file's bytes where they are in memory, such as an upload's.
     max_pixels
-        Most pixels that are read, all pages together.
+        Most pixels that are read, all pages together; None is :data:`MAX_PIXELS`.
 
     Raises
     ------
     InputError
         No image, truncated, of another format, too large, or pages of different sizes.
     """
+    max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
     try:
-        with warnings.catch_warnings(), Image.open(path if content is None else content, formats=FORMATS) as image:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            _check_size(path, image, max_pixels)
-            pages = [_page(page) for page in ImageSequence.Iterator(image)]
+        with _opened(path if content is None else content) as image:
+            _check_size(path, image.size, getattr(image, "n_frames", 1), max_pixels)
+            pages = []
+            for page in ImageSequence.Iterator(image):
+                _check_size(path, page.size, 1, max_pixels)  # a later page may claim another size than the first
+                pages.append(_page(page))
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}).") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image that can be read. Expected PNG, JPEG or TIFF.") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError) as error:
-        raise InputError(f"{path}: too large ({error}). At most {max_pixels // 2**20} megapixels are read.") from error
+    except (Image.DecompressionBombError, MemoryError) as error:
+        raise InputError(f"{path}: too large. {_limits(max_pixels)}") from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InputError(f"{path}: damaged or cut short ({error}). Export it again.") from error
     return _stack(path, [p for p, _ in pages]), tuple(dict.fromkeys(note for _, notes in pages for note in notes))
@@ -64,12 +70,21 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return brightest > brightest.max() / 2
 
 
-def _check_size(path: Path, image: Image.Image, max_pixels: int) -> None:
-    pages = getattr(image, "n_frames", 1)
-    pixels = image.width * image.height * pages
-    if pixels > max_pixels:
-        found = f"{pages} page(s) of {image.width} x {image.height} pixels"
-        raise InputError(f"{path}: too large ({found}). At most {max_pixels // 2**20} megapixels are read.")
+def _opened(source: Path | BinaryIO) -> Image.Image:
+    with warnings.catch_warnings():
+        # Pillow warns of sizes that the caller refuses a line later.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(source, formats=FORMATS)
+
+
+def _check_size(path: Path, size: tuple[int, int], pages: int, max_pixels: int) -> None:
+    width, height = size
+    if width * height > MAX_PAGE_PIXELS or width * height * pages > max_pixels:
+        raise InputError(f"{path}: too large ({pages} page(s) of {width} x {height} pixels). {_limits(max_pixels)}")
+
+
+def _limits(max_pixels: int) -> str:
+    return f"At most {max_pixels // 2**20} megapixels are read of a file, {min(max_pixels, MAX_PAGE_PIXELS) // 2**20} of a page."
 
 
 def _page(page: Image.Image) -> tuple[NDArray[Any], list[str]]:

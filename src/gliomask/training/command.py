@@ -58,7 +58,13 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         "seed": options.seed,
         "keras": f"{keras.__version__} on {keras.backend.backend()}",
     }
-    record = export(model, recipe, options.output, options.name, made)
+    try:
+        record = export(model, recipe, options.output, options.name, made)
+    except ImportError as error:  # each backend has an exporter of its own
+        raise EngineError(
+            f"trained, and kept as {options.output / options.name}.keras, but not exported to ONNX: {error}. "
+            "Install what is missing and run the same command again; it goes straight to the export."
+        ) from error
     record = add_scores(record, options.data, options.split, options.fold)
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
     report(f"written: {options.output / options.name}.keras, {record.path} and its record")

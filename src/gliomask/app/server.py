@@ -1,0 +1,77 @@
+"""Serve the page with Streamlit, on this machine alone unless told otherwise."""
+
+import errno
+import os
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+
+from gliomask.app.settings import STREAMLIT
+from gliomask.errors import EngineError, InputError
+
+PAGE = Path(__file__).with_name("page.py")
+
+
+def launch(host: str = "localhost", port: int = 8501, *, browser: bool = True) -> int:
+    """Serve the page until it is interrupted (Ctrl-C), and return the exit code.
+
+    Parameters
+    ----------
+    host
+        Name or address to listen on.
+    port
+        TCP port to listen on.
+    browser
+        Whether to open a browser at the page.
+
+    Raises
+    ------
+    EngineError
+        Streamlit is not installed.
+    InputError
+        Nothing can listen at that host and port, such as when another program does.
+    """
+    if find_spec("streamlit") is None:
+        raise EngineError("The web page needs Streamlit. Install it: pip install 'gliomask[app]'.")
+    check_free(host, port)
+    from streamlit import net_util  # a second, and half of Streamlit
+    from streamlit.web import cli
+
+    # Streamlit asks a server at Amazon for this machine's public address, to print it and to compare
+    # foreign origins with it. The page promises that there is no network.
+    net_util.get_external_ip = lambda: None
+
+    options = {**STREAMLIT, "server.address": host, "server.port": port, "server.headless": not browser}
+    flags = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()]
+    # In this process: Streamlit's own handling of Ctrl-C and SIGTERM ends it, and no child is left behind.
+    cli.main(["run", str(PAGE), *flags], prog_name="streamlit", standalone_mode=False)
+    return 0
+
+
+def check_free(host: str, port: int) -> None:
+    """Check that the page can listen at *host* and *port*.
+
+    Raises
+    ------
+    InputError
+        It cannot; the message says why and what to do.
+    """
+    if not 0 < port < 2**16:
+        raise InputError(f"Port {port}: not between 1 and {2**16 - 1}. Choose another --port.")
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise InputError(
+            f"{host}: not a name or address of this machine ({error.strerror or error}). Choose another --host, such as localhost."
+        ) from error
+    for family, kind, protocol, _, address in places:
+        try:
+            with socket.socket(family, kind, protocol) as listener:
+                if os.name == "posix":  # there it skips ports still in TIME_WAIT; on Windows it would steal the port
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(address)
+        except OSError as error:
+            if family == socket.AF_INET6 and len(places) > 1 and error.errno != errno.EADDRINUSE:
+                continue  # a machine without IPv6 may still have the name for it
+            reason, another = error.strerror or error, port % 65000 + 1
+            raise InputError(f"Cannot listen on {host}:{port} ({reason}). Choose another port, such as --port {another}.") from error
