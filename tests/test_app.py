@@ -258,7 +258,7 @@ class TestWhatIsRefused:
 
     def test_too_many_pixels(self, page: AppTest) -> None:
         sentence = self.refused(page, file(np.zeros((4097, 4096), np.uint8), "vast.png"))
-        assert sentence == "vast.png: too large (1 page(s) of 4096 x 4097 pixels). At most 16 megapixels are read."
+        assert sentence == "vast.png: too large (1 page(s) of 4096 x 4097 pixels). At most 16 megapixels are read of a file, 16 of a page."
 
     def test_reference_mask(self, page: AppTest) -> None:
         assert "a reference mask by its name" in self.refused(page, file(np.zeros((8, 8), np.uint8), "head_mask.png"))

@@ -49,7 +49,8 @@ def test_a_folder_of_folders_is_many_cases(tmp_path: Path) -> None:
 def test_earlier_results_are_no_input(tmp_path: Path) -> None:
     save(tmp_path / "scans" / "a" / "1.png")
     save(tmp_path / "scans" / "results" / "a" / "overlay.png")
-    (tmp_path / "scans" / "results" / "a" / "result.json").write_text("{}")
+    (tmp_path / "scans" / "results" / "a" / "result.json").write_text('{"notice": "x", "files": []}')
+    (tmp_path / "scans" / "a" / "result.json").write_text("{}")  # somebody else's
     assert [case.path.parent.name for case in find_cases([tmp_path / "scans"])] == ["scans"]
 
 
@@ -82,6 +83,31 @@ def test_grey_among_colour_fills_three_channels(tmp_path: Path) -> None:
     save(tmp_path / "p" / "1.png", channels=3)
     save(tmp_path / "p" / "2.png")
     assert read_case(find_cases([tmp_path / "p"])[0]).voxels.shape == (2, 8, 8, 3)
+
+
+def test_one_bad_input_of_several_does_not_stop_the_others(tmp_path: Path) -> None:
+    good, mask = save(tmp_path / "a.png"), save(tmp_path / "a_mask.png")
+    found, missing = find_cases([good, mask, tmp_path / "missing.png"])
+    assert (found.name, found.problem) == ("a", "")
+    assert "no such file" in missing.problem
+    with pytest.raises(InputError, match="no such file"):
+        read_case(missing)
+    with pytest.raises(InputError, match="reference masks by their names"):
+        find_cases([mask, mask])
+
+
+def test_a_linked_folder_keeps_its_own_name(tmp_path: Path) -> None:
+    save(tmp_path / "real" / "000123" / "1.png")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "subject_A").symlink_to(tmp_path / "real" / "000123", target_is_directory=True)
+    assert [case.name for case in find_cases([tmp_path / "study" / "subject_A"])] == ["subject_A"]
+
+
+def test_slices_of_two_types_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "p" / "1.png")
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "p" / "2.png")
+    with pytest.raises(InputError, match=r"2\.png: holds uint16 pixels, the slices before it uint8"):
+        read_case(find_cases([tmp_path / "p"])[0])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gliomask import __version__, cli
+from gliomask import Volume, __version__, batch, cli
 from gliomask.dataset import sealed_patients
+from gliomask.io import CaseSource
 
 Write = Callable[..., Path]
 COMMANDS = ("segment", "evaluate", "train", "split", "app", "info")
@@ -51,7 +53,19 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"gliomask {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [(), ("segment",), ("segment", "x.png"), ("nonsense",), ("app", "--port", "0")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("segment",),
+        ("segment", "x.png"),
+        ("nonsense",),
+        ("app", "--port", "0"),
+        ("split", "d", "--output", "o", "--seed", "-1"),
+        ("train", "d", "--output", "o", "--name", "a/b"),
+        ("evaluate", "d", "--reference-masks", "r", "--fold", "0"),
+    ],
+)
 def test_wrong_usage_is_exit_code_2_and_two_lines(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*arguments) == 2
     error = capsys.readouterr().err
@@ -99,14 +113,60 @@ def test_other_settings_need_overwrite(tmp_path: Path, write_slices: Write, caps
 
 
 def test_an_input_that_changed_is_not_passed_off_as_done(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    import os
-
     scan = write_slices(tmp_path / "a")
     assert run("segment", scan, "--output", tmp_path / "out") == 0
-    later = (tmp_path / "out" / "a" / "result.json").stat().st_mtime + 10
-    os.utime(scan / "head_1.tif", (later, later))
+    write_slices(tmp_path / "a", (1, 2))
     assert run("segment", scan, "--output", tmp_path / "out") == 1
-    assert "older than its input" in capsys.readouterr().err
+    assert "of another input, or the input has changed" in capsys.readouterr().err
+
+
+def test_another_input_of_the_same_name_is_not_passed_off_as_done(
+    tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_slices(tmp_path / "x" / "scan", (5,))
+    write_slices(tmp_path / "y" / "scan", (1,))
+    assert run("segment", tmp_path / "x" / "scan", "--output", tmp_path / "out") == 0
+    assert run("segment", tmp_path / "y" / "scan", "--output", tmp_path / "out") == 1
+    assert "of another input" in capsys.readouterr().err
+
+
+def test_kept_results_are_whole(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = write_slices(tmp_path / "a")
+    assert run("segment", scan, "--output", tmp_path / "out") == 0
+    assert run("segment", scan, "--output", tmp_path / "out", "--save-probability") == 1
+    assert "without probabilities. Use --overwrite" in capsys.readouterr().err
+    (tmp_path / "out" / "a" / "head_1_mask.png").unlink()
+    assert run("segment", scan, "--output", tmp_path / "out") == 1
+    assert "of which head_1_mask.png is missing" in capsys.readouterr().err
+
+
+def test_what_breaks_one_case_does_not_stop_the_others(
+    tmp_path: Path, write_slices: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        write_slices(tmp_path / "scans" / name, (5,))
+    real = batch.read_case
+
+    def read(case: CaseSource) -> Volume:
+        if case.name == "a":
+            raise KeyError("surprise")
+        return real(case)
+
+    monkeypatch.setattr(batch, "read_case", read)
+    assert run("segment", tmp_path / "scans", "--output", tmp_path / "out", "--json") == 1
+    a, b = json.loads(capsys.readouterr().out)
+    assert (a["status"], b["status"]) == ("failed", "done")
+    assert "a: KeyError: 'surprise'" in a["reason"]
+
+
+def test_names_that_are_no_unicode(tmp_path: Path, phantom: Volume, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/q\xff.png"))
+    try:
+        Image.fromarray(phantom.voxels[5]).save(path)
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    assert run("segment", path, "--output", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "q_udcff" / "q_udcff_mask.png").exists()
 
 
 def test_json_is_all_that_goes_to_standard_output(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,10 +30,13 @@ def test_all_problems_are_in_one_error(tmp_path: Path, write_slices: Write) -> N
     (folder / "head_2.tif").unlink()
     Image.fromarray(np.zeros((9, 8), np.uint8)).save(folder / "head_3_mask.tif")
     (folder / "head_4.tif").write_bytes(b"broken")
+    for name in ("head_5.tif", "head_5_mask.tif"):
+        Image.fromarray(np.zeros((8, 9), np.uint8)).save(folder / name)
     with pytest.raises(InputError) as caught:
         index_dataset(tmp_path)
     message = str(caught.value)
-    assert "4 problem(s)" in message
+    assert "5 problem(s)" in message
+    assert "head_5.tif: is 9 x 8 pixels, the patient's first slice 256 x 256" in message
     assert "head_1.tif: its mask head_1_mask.tif is missing" in message
     assert "head_2_mask.tif: a mask without its image" in message
     assert "head_3_mask.tif: is 8 x 9 pixels, its image 256 x 256" in message
@@ -62,14 +65,23 @@ def test_split_file_round_trips(tmp_path: Path) -> None:
     split = make_folds(NAMES)
     write_split(split, tmp_path / "s.csv")
     assert read_split(tmp_path / "s.csv") == split
+    with pytest.raises(InputError, match="exists already"):
+        write_split(split, tmp_path / "s.csv")
+
+
+def test_masks_of_ones_are_masks(tmp_path: Path, write_slices: Write) -> None:
+    folder = write_slices(tmp_path / "p", (5,), masks=True)
+    ones = np.zeros((256, 256), np.uint8)
+    ones[:30] = 1
+    Image.fromarray(ones).save(folder / "head_1_mask.tif")
+    assert index_dataset(tmp_path)[0].load()[1].sum() == 30 * 256
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
 def test_a_file_that_is_no_split(tmp_path: Path, text: str) -> None:
     (tmp_path / "s.csv").write_text(text)
-    if text:
-        with pytest.raises(InputError, match="not a split file"):
-            read_split(tmp_path / "s.csv")
+    with pytest.raises(InputError, match="not a split file"):
+        read_split(tmp_path / "s.csv")
     with pytest.raises(InputError, match="not a split file"):
         read_split(tmp_path / "missing.csv")
 

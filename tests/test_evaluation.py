@@ -46,6 +46,21 @@ def test_masks_in_folders_of_other_names_are_paired_by_their_own(tmp_path: Path)
     assert "1 masks had no reference" in format_table(evaluation)
 
 
+def test_a_patient_without_masks_is_not_scored_with_anothers(tmp_path: Path) -> None:
+    save_mask(tmp_path / "mine" / "p1" / "1_mask.png", 3)
+    for patient in ("p1", "p2"):
+        save_mask(tmp_path / "reference" / patient / "1_mask.png", 3)
+    with pytest.raises(InputError, match=r"1 reference masks without a counterpart.*\n.*p2"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "reference")
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path: Path) -> None:
+    for site in ("a", "b"):
+        save_mask(tmp_path / "mine" / site / "p1" / "1_mask.png", 3)
+    with pytest.raises(InputError, match="same folder's name and their own"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "mine")
+
+
 def test_missing_masks_and_other_sizes_are_named(tmp_path: Path) -> None:
     save_mask(tmp_path / "mine" / "p" / "a_mask.png", 3)
     save_mask(tmp_path / "reference" / "p" / "a_mask.png", 3)

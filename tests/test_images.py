@@ -147,10 +147,51 @@ def test_bytes_in_memory(tmp_path: Path) -> None:
         read_image(Path("upload.png"), io.BytesIO(b"text"))
 
 
-def test_mask_is_cut_at_half_of_its_brightest(tmp_path: Path) -> None:
+def test_a_mask_of_labels_is_all_that_is_not_black(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)).save(tmp_path / "a_mask.png")
     Image.fromarray(np.array([[0, 255], [200, 100]], np.uint8)).save(tmp_path / "b_mask.png")
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "c_mask.png")
     assert read_mask(tmp_path / "a_mask.png").tolist() == [[[False, True], [True, False]]]
-    assert read_mask(tmp_path / "b_mask.png").tolist() == [[[False, True], [True, False]]]
+    assert read_mask(tmp_path / "b_mask.png").tolist() == [[[False, True], [True, True]]]
     assert not read_mask(tmp_path / "c_mask.png").any()
+
+
+def test_a_blurred_mask_is_cut_at_half(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
+    Image.fromarray(ramp).save(tmp_path / "a_mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a_mask.png")[0], ramp > 127.5)
+
+
+def save_deep_png(path: Path, pixels: np.ndarray, colour_type: int) -> None:
+    """Write a 16-bit PNG by the specification, which Pillow can not for colour."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width = pixels.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize(("channels", "colour_type"), [(3, 2), (4, 6)])
+@pytest.mark.parametrize("from_memory", [False, True])
+def test_16_bit_colour_keeps_all_bits(tmp_path: Path, channels: int, colour_type: int, from_memory: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 2048, (6, 8, channels), np.uint16)
+    save_deep_png(tmp_path / "s.png", pixels, colour_type)
+    content = io.BytesIO((tmp_path / "s.png").read_bytes()) if from_memory else None
+    pages, _ = read_image(tmp_path / "s.png", content)
+    assert pages.dtype == np.uint16
+    np.testing.assert_array_equal(pages[0], pixels[..., :3])
+
+
+def test_16_bit_grey_with_alpha_is_refused_rather_than_cut_to_8(tmp_path: Path) -> None:
+    save_deep_png(tmp_path / "s.png", np.zeros((6, 8, 2), np.uint16), 4)
+    with pytest.raises(InputError, match=r"16-bit pixels of a kind that cannot be read \(LA;16B\)"):
+        read_image(tmp_path / "s.png")
+
+
+def test_pages_of_different_types_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "v.tif", save_all=True, append_images=[Image.fromarray(GREY.astype(np.uint16))])
+    with pytest.raises(InputError, match="pages of different types"):
+        read_image(tmp_path / "v.tif")

@@ -13,7 +13,7 @@ def test_the_default_model_is_bundled_and_whole() -> None:
     assert record.path.stat().st_size < 40e6
     assert record.channels == ("pre-contrast T1", "FLAIR", "post-contrast T1")
     assert "CC BY-NC-SA" in record.licence
-    assert record.scores["held_out"]["mean_dice"] >= 0.80
+    assert record.scores["held_out"]["all three channels, whole volumes"]["mean_dice"] >= 0.80
 
 
 def test_the_bundled_models_saw_no_sealed_patient() -> None:
@@ -51,6 +51,14 @@ def test_a_network_without_its_record_is_refused(tmp_path: Path) -> None:
     path.with_suffix(".json").unlink()
     with pytest.raises(ModelError, match=r"mine\.json: missing"):
         find_model(path)
+
+
+def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
+    path = copy_default(tmp_path)
+    record = json.loads(path.with_suffix(".json").read_text()) | {"input_size": 128}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match=r"takes slices of \(256, 256, 3\).*expected \(128, 128, 3\) and 1"):
+        Segmenter(path)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"name": 1}'])

@@ -72,8 +72,9 @@ def test_overwriting_replaces_ours_and_leaves_the_users(tmp_path: Path, result: 
 def test_a_file_in_the_way_is_not_replaced_unasked(tmp_path: Path, result: Segmentation) -> None:
     (tmp_path / "case").mkdir()
     (tmp_path / "case" / "s1_mask.png").write_text("a reference mask")
-    with pytest.raises(InputError, match=r"holds s1_mask\.png"):
-        result.save(tmp_path / "case")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"s1_mask\.png: is there already"):
+            result.save(tmp_path / "case", overwrite=overwrite)
     assert (tmp_path / "case" / "s1_mask.png").read_text() == "a reference mask"
 
 
@@ -140,14 +141,16 @@ def test_contact_sheet_holds_every_slice(segmenter: Segmenter, shape: tuple[int,
 
 def test_table_keeps_the_rows_of_earlier_runs(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
-    CasesTable(path).add("a", "failed", reason="broken, twice\nover")
+    CasesTable(path).add("a", "failed", reason="broken, twice")
     table = CasesTable(path)
     table.add("b", "failed", reason="other")
     table.add("a", "failed", reason="again")
+    table.write()
     assert path.read_text().splitlines()[1:] == ["a,failed,,,,,,,,,again", "b,failed,,,,,,,,,other"]
 
 
-def test_a_foreign_table_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "cases.csv").write_text("x,y\n1,2\n")
-    with pytest.raises(InputError, match="not a table written by gliomask"):
+@pytest.mark.parametrize("content", [b"x,y\n1,2\n", b"case,age\na,40\n", b"case\n", b"", b"caf\xe9\n"])
+def test_a_foreign_table_is_not_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "cases.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"cases\.csv: (not a table written|cannot be read)"):
         CasesTable(tmp_path / "cases.csv")

@@ -158,7 +158,7 @@ def test_bfloat16_trains_a_float32_network(training: ModuleType, dataset: Path, 
 def test_a_killed_training_goes_on(dataset: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     first = subprocess.Popen(
-        command(dataset, output, "--epochs", "40", "--steps-per-epoch", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(dataset, output, "--epochs", "6", "--steps-per-epoch", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 240
     while not (output / "checkpoint.npz").exists() and time.monotonic() < deadline:
@@ -166,13 +166,13 @@ def test_a_killed_training_goes_on(dataset: Path, tmp_path: Path) -> None:
     first.send_signal(signal.SIGKILL)
     first.wait()
     second = subprocess.run(
-        command(dataset, output, "--epochs", "3", "--steps-per-epoch", "1", "--name", "mine"), capture_output=True, text=True, check=False
+        command(dataset, output, "--epochs", "6", "--steps-per-epoch", "1", "--name", "mine"), capture_output=True, text=True, check=False
     )
     assert second.returncode == 0, second.stderr
     assert "resumed at step" in second.stdout
     with (output / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) >= 3
+    assert len(rows) == 6
     assert {"loss", "soft_dice", "soft_iou", "binary_pixel_accuracy", "val_dice", "val_iou", "val_accuracy"} <= set(rows[0])
     assert (output / "history.png").stat().st_size > 10_000
     record = find_model(output / "mine.onnx")
@@ -182,7 +182,11 @@ def test_a_killed_training_goes_on(dataset: Path, tmp_path: Path) -> None:
 
     other = subprocess.run(command(dataset, output, "--recipe", "original"), capture_output=True, text=True, check=False)
     assert other.returncode == 1
-    assert "the checkpoint's recipe is fast" in other.stderr
+    assert "a checkpoint of another training; it differs in recipe, parameters" in other.stderr
+    folds = subprocess.run(
+        command(dataset, output, "--epochs", "6", "--steps-per-epoch", "1", "--fold", "1"), capture_output=True, text=True, check=False
+    )
+    assert "differs in training, validation" in folds.stderr
     keras_file(output / "mine.keras")
 
 

@@ -8,6 +8,7 @@ from gliomask import InputError, Volume
     ("shape", "expected"),
     [
         ((5, 6), (1, 5, 6, 1)),
+        ((5, 6, 1), (1, 5, 6, 1)),
         ((5, 6, 3), (1, 5, 6, 3)),
         ((4, 5, 6), (4, 5, 6, 1)),
         ((4, 5, 6, 1), (4, 5, 6, 1)),
@@ -31,10 +32,11 @@ def test_flair_is_the_middle_channel() -> None:
     ("array", "reason"),
     [
         (np.ones(5), "shape"),
+        (np.ones((5, 6, 4)), "alpha"),
         (np.ones((2, 2, 2, 2)), r"shape \(2, 2, 2, 2\)"),
         (np.ones((0, 4)), "shape"),
         (np.ones((4, 4), complex), "complex"),
-        (np.array([[1.0, np.nan], [np.inf, 0.0]]), "2 voxels are NaN or infinite"),
+        (np.array([[1.0, np.nan], [np.inf, 0.0]]), "2 NaN or infinite values"),
     ],
 )
 def test_other_arrays_are_refused(array: np.ndarray, reason: str) -> None:
@@ -45,3 +47,9 @@ def test_other_arrays_are_refused(array: np.ndarray, reason: str) -> None:
 def test_slice_names_have_to_match() -> None:
     with pytest.raises(InputError, match="1 slice names for 2 slices"):
         Volume(np.ones((2, 4, 4, 1)), slice_names=("one",))
+
+
+@pytest.mark.parametrize("names", [("one", "one"), ("one", "../two")])
+def test_slice_names_have_to_differ_and_to_be_plain(names: tuple[str, str]) -> None:
+    with pytest.raises(InputError, match="slice names have to differ"):
+        Volume(np.ones((2, 4, 4, 1)), slice_names=names)

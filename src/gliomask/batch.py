@@ -7,11 +7,8 @@ from typing import Any
 
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io import CaseSource, read_case
-from gliomask.io.naming import RESULT
 from gliomask.report import CasesTable, read_result, save_segmentation, summary
 from gliomask.segmentation import Segmenter
-
-WAY_OUT = "Use --overwrite, or another --output."
 
 
 @dataclass(frozen=True)
@@ -67,34 +64,40 @@ def segment_cases(
     except OSError as error:
         raise InputError(f"{output}: cannot be made a folder ({error.strerror}). Choose another --output.") from error
     table = CasesTable(output / "cases.csv")
-    for case in progress(cases):
-        outcome = _segment_case(case, segmenter, output / case.name, overwrite, save_probability)
-        table.add(outcome.case, outcome.status, outcome.content, outcome.reason)
-        yield outcome
+    try:
+        for case in progress(cases):
+            outcome = _segment_case(case, segmenter, output / case.name, overwrite, save_probability)
+            table.add(outcome.case, outcome.status, outcome.content, outcome.reason)
+            yield outcome
+    finally:  # an interrupted run has its table too
+        table.write()
 
 
 def _segment_case(case: CaseSource, segmenter: Segmenter, folder: Path, overwrite: bool, save_probability: bool) -> Outcome:
     try:
-        earlier = None if overwrite else read_result(folder)
+        earlier = None if overwrite or case.problem else read_result(folder)
         if earlier is not None:
-            return _keep(case, earlier, segmenter, folder)
+            difference = _difference(case, earlier, segmenter, folder, save_probability)
+            if difference:
+                return Outcome(case.name, "failed", reason=f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
+            return Outcome(case.name, "kept", earlier)
         result = segmenter.segment(read_case(case))
         files = save_segmentation(result, folder, overwrite=overwrite, save_probability=save_probability)
         return Outcome(case.name, "done", summary(result, tuple(file.name for file in files)))
     except GliomaskError as error:
         return Outcome(case.name, "failed", reason=str(error))
-    except (OSError, MemoryError) as error:
-        return Outcome(case.name, "failed", reason=f"{folder}: {error or 'out of memory'}")
+    except Exception as error:  # noqa: BLE001 - whatever one case brings to light, the others go on
+        return Outcome(case.name, "failed", reason=f"{case.path}: {type(error).__name__}: {error}")
 
 
-def _keep(case: CaseSource, earlier: dict[str, Any], segmenter: Segmenter, folder: Path) -> Outcome:
-    """Return an earlier result if this run would have made the same, else say that it is in the way."""
-    made_with = (earlier.get("model", {}).get("sha256"), earlier.get("threshold"))
-    if made_with != (segmenter.model.sha256, segmenter.threshold):
-        return Outcome(
-            case.name, "failed", reason=f"{folder}: holds a result of another model or threshold. Use --overwrite, or another --output."
-        )
-    finished = (folder / RESULT).stat().st_mtime
-    if any(file.stat().st_mtime > finished for file in case.files):
-        return Outcome(case.name, "failed", reason=f"{folder}: holds a result older than its input. {WAY_OUT}")
-    return Outcome(case.name, "kept", earlier)
+def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segmenter, folder: Path, save_probability: bool) -> str:
+    """Return in what an earlier result differs from the one that this run would make; nothing if in nothing."""
+    if (earlier.get("model", {}).get("sha256"), earlier.get("threshold")) != (segmenter.model.sha256, segmenter.threshold):
+        return "of another model or threshold"
+    if earlier.get("input_sha256") != case.sha256():
+        return "of another input, or the input has changed"
+    if missing := [name for name in earlier["files"] if not (folder / name).is_file()]:
+        return f"of which {missing[0]} is missing"
+    if save_probability and not any(name.endswith("_probability.png") for name in earlier["files"]):
+        return "without probabilities"
+    return ""

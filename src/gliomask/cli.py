@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 from gliomask import __version__
 from gliomask.errors import GliomaskError
 
-DONE, SOME_FAILED, USAGE = 0, 1, 2
+DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 # Each command imports what it needs when it runs, so that --help waits for none of it.
 
@@ -20,12 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
-    except GliomaskError as error:
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
+    except (GliomaskError, OSError) as error:
         _say(f"gliomask: {error}")
         return SOME_FAILED
     except KeyboardInterrupt:
-        _say("gliomask: interrupted; finished cases are kept.")
-        return 130
+        _say("gliomask: interrupted. What is finished is kept; the same command goes on from there.")
+        return INTERRUPTED
     return code
 
 
@@ -35,11 +39,16 @@ def entry() -> NoReturn:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{_printable(line)}\n")
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{_printable(text)}\n")
+
+
+def _printable(text: str) -> str:
+    """Return the text with what a file's name may hold beyond Unicode written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _segment(options: argparse.Namespace) -> int:
@@ -49,18 +58,18 @@ def _segment(options: argparse.Namespace) -> int:
 
     cases = find_cases(options.inputs)
     segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads)
+    wanted = {"overwrite": options.overwrite, "save_probability": options.save_probability}
     outcomes = []
-    for outcome in segment_cases(
-        cases, segmenter, options.output, overwrite=options.overwrite, save_probability=options.save_probability,
-        progress=_progress_bar(options.json),
-    ):  # fmt: skip
-        outcomes.append(outcome)
-        if not options.json:
-            (_print if outcome.content else _say)(outcome.sentence)
+    try:
+        for outcome in segment_cases(cases, segmenter, options.output, **wanted, progress=_progress_bar(options.json)):
+            outcomes.append(outcome)
+            if not options.json:
+                (_print if outcome.content else _say)(outcome.sentence)
+    finally:  # an interrupted run tells what it has done
+        if options.json:
+            _print(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
     failed = sum(outcome.content is None for outcome in outcomes)
-    if options.json:
-        _print(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
-    else:
+    if not options.json:
         _print(f"{len(outcomes) - failed} of {len(outcomes)} cases done; table: {options.output / 'cases.csv'}")
     return SOME_FAILED if failed else DONE
 
@@ -79,6 +88,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from gliomask.segmentation import Segmenter
 
     if options.reference_masks is not None:
+        if options.fold or options.split or options.flair_alone or options.single_slices or options.threshold:
+            options.parser.error("with --reference-masks no model is run: leave out --fold, --split, --threshold and what it sees")
         evaluation = evaluate_masks(options.data, options.reference_masks)
     else:
         segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads)
@@ -186,14 +197,14 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
     parser.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
-    parser.add_argument("--name", default="model", help="what to call the exported model (default: %(default)s)")
+    parser.add_argument("--name", type=_plain_name, default="model", help="what to call the exported model (default: %(default)s)")
     parser.add_argument("--fold", default="0", help="the fold held out for validation (default: %(default)s)")
     parser.add_argument("--sealed", nargs="+", default=[], metavar="PATIENT", help="patients of the sealed test set to use all the same")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(default: %(default)s)")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="in place of the recipe's")
     parser.add_argument("--steps-per-epoch", type=_positive, metavar="N", help="in place of the recipe's")
-    parser.add_argument("--width", type=_positive, metavar="N", help="filters of the first level, in place of the recipe's")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("--width", type=_positive, metavar="N", help="filters of the first level (fast: a multiple of 8)")
+    parser.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
     _split_option(parser)
 
 
@@ -207,7 +218,7 @@ def _add_split(commands: Any) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")
     parser.add_argument("--folds", type=_positive, default=5, help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
 
 
 def _add_app(commands: Any) -> None:
@@ -231,7 +242,7 @@ def _command(commands: Any, name: str, run: Any, summary: str, example: str, det
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}".strip(), epilog=f"example: {example}"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -252,7 +263,18 @@ def _json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def _plain_name(text: str) -> str:
+    if not text or Path(text).name != text:
+        raise argparse.ArgumentTypeError(f"{text} is not a plain name")
+    return text

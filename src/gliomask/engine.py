@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ Float = NDArray[np.float32]
 BATCH = 8
 """Slices per call: few enough to stay in the processor's cache, enough to fill two cores."""
 
+SAFE_KERAS = (3, 11)
+"""The first Keras whose safe mode runs no code of a .keras file's."""
+
 
 class Engine(Protocol):
     """What runs a network.
@@ -22,9 +25,15 @@ class Engine(Protocol):
     ----------
     description
         Runtime, version, device and threads in a few words, for the result's record.
+    input_shape
+        The network's ``(n, y, x, c)``; what is no number is free.
+    output_channels
+        How many maps the network gives; one is what is wanted.
     """
 
     description: str
+    input_shape: tuple[Any, ...]
+    output_channels: Any
 
     def run(self, slices: Float) -> Float:
         """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``; safe to call from several threads."""
@@ -61,6 +70,8 @@ class OnnxEngine:
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
             raise ModelError(f"{path}: expected one input (n, y, x, c) and one output; found {len(inputs)} and {len(outputs)}.")
         self._input = inputs[0].name
+        self.input_shape = tuple(inputs[0].shape)
+        self.output_channels = outputs[0].shape[-1]
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {options.intra_op_num_threads} threads"
 
     def run(self, slices: Float) -> Float:
@@ -86,18 +97,17 @@ class KerasEngine:
             import keras  # seconds and a gigabyte; wanted only for .keras files
         except ImportError as error:
             raise EngineError(f"{path}: .keras files need Keras. Install it: pip install 'gliomask[train]'.") from error
+        if tuple(int(part) for part in keras.__version__.split(".")[:2]) < SAFE_KERAS:
+            raise EngineError(f"Keras {keras.__version__} runs code from crafted files (CVE-2025-9906). Install 3.11 or newer.")
         try:
             # Losses and metrics of the training are not needed, and safe mode runs no code of the file's.
             self._model = keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:
             raise ModelError(f"{path}: not a model that Keras {keras.__version__} can load ({error}).") from error
+        self.input_shape = tuple(self._model.input_shape)
+        self.output_channels = self._model.output_shape[-1]
         self._to_numpy = keras.ops.convert_to_numpy
         self.description = f"Keras {keras.__version__} on {keras.backend.backend()}"
-
-    @property
-    def input_shape(self) -> tuple[int | None, ...]:
-        """The input's ``(n, y, x, c)`` as the file has it; None where it is free."""
-        return tuple(self._model.input_shape)
 
     def run(self, slices: Float) -> Float:
         """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``."""

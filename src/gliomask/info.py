@@ -9,7 +9,7 @@ from gliomask.engine import available_threads
 from gliomask.errors import ModelError
 from gliomask.models import DEFAULT, ModelRecord, bundled_models, verify
 
-PACKAGES = ("numpy", "pillow", "onnxruntime", "streamlit", "keras", "tensorflow-cpu")
+PACKAGES = ("numpy", "pillow", "onnxruntime", "streamlit", "keras", "tensorflow-cpu", "tensorflow", "jax", "torch")
 
 
 def facts() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gliomask.errors import ModelError
 from gliomask.preprocess import Normalisation
+from gliomask.volume import CHANNELS
 
 BUNDLED = Path(__file__).parent / "models"
 DEFAULT = "fast"
@@ -138,7 +139,7 @@ def _bare_keras(path: Path) -> ModelRecord:
         name=path.stem,
         file=path.name,
         sha256=sha256_of(path),
-        channels=("pre-contrast T1", "FLAIR", "post-contrast T1"),
+        channels=CHANNELS,
         input_size=256,
         normalisation=Normalisation("full_scale"),
         threshold=0.5,

@@ -101,28 +101,32 @@ def to_network_grid(slices: Float, size: int) -> Float:
     n, height, width, channels = slices.shape
     if (height, width) == (size, size):
         return np.ascontiguousarray(slices)
-    top, left, side = _square(height, width)
-    square = np.zeros((side, side), np.float32)
+    side = max(height, width)
     out = np.empty((n, size, size, channels), np.float32)
     for i in range(n):
         for c in range(channels):
-            square[top : top + height, left : left + width] = slices[i, ..., c]
-            out[i, ..., c] = _resize(square, size)
+            out[i, ..., c] = _resize_padded(slices[i, ..., c], side, size)
     return out
 
 
 def from_network_grid(probability: Float, height: int, width: int) -> Float:
     """Return probabilities ``(n, size, size)`` on the slices' own grid ``(n, height, width)``: the way back of :func:`to_network_grid`."""
-    if probability.shape[1:] == (height, width):
+    size = probability.shape[1]
+    if (height, width) == (size, size):
         return probability
-    top, left, side = _square(height, width)
-    return np.stack([_resize(p, side)[top : top + height, left : left + width] for p in probability])
-
-
-def _square(height: int, width: int) -> tuple[int, int, int]:
     side = max(height, width)
-    return (side - height) // 2, (side - width) // 2, side
+    left, top = (side - width) // 2, (side - height) // 2
+    scale = size / side
+    box = (left * scale, top * scale, (left + width) * scale, (top + height) * scale)
+    return np.stack([np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.BILINEAR, box)) for p in probability])
 
 
-def _resize(plane: Float, side: int) -> Float:
-    return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR))
+def _resize_padded(plane: Float, side: int, size: int) -> Float:
+    """Return a plane padded to *side* x *side* and resized; the long axis first, so that the square never exists at full size."""
+    if plane.shape[0] > plane.shape[1]:
+        return _resize_padded(plane.T, side, size).T
+    height = plane.shape[0]
+    narrow = np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((size, height), Image.Resampling.BILINEAR))
+    top = (side - height) // 2
+    padded = np.pad(narrow, ((top, side - height - top), (0, 0)))
+    return np.asarray(Image.fromarray(padded).resize((size, size), Image.Resampling.BILINEAR))

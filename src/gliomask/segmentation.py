@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.engine import BATCH, Engine, KerasEngine, OnnxEngine
-from gliomask.errors import InputError
+from gliomask.errors import InputError, ModelError
 from gliomask.io import find_cases, read_case
 from gliomask.models import DEFAULT, ModelRecord, find_model
 from gliomask.preprocess import (
@@ -106,6 +106,19 @@ class Segmenter:
         self.model = find_model(os.fspath(model))
         self.threshold = self.model.threshold if threshold is None else checked_threshold(threshold)
         self.engine: Engine = KerasEngine(self.model.path) if self.model.path.suffix == ".keras" else OnnxEngine(self.model.path, threads)
+        self._check_shape()
+
+    def _check_shape(self) -> None:
+        """Compare what the network takes and gives with what its record says, where the network fixes it."""
+        size = self.model.input_size
+        wanted = (size, size, len(self.model.channels))
+        found = self.engine.input_shape[1:]
+        pairs = zip((*found, self.engine.output_channels), (*wanted, 1), strict=True)
+        if any(isinstance(f, int) and f != w for f, w in pairs):
+            raise ModelError(
+                f"{self.model.path}: takes slices of {found} (y, x, channels) and gives {self.engine.output_channels} map(s); "
+                f"expected {wanted} and 1."
+            )
 
     def segment(self, case: Input, progress: Callable[[int, int], None] | None = None) -> Segmentation:
         """Return the segmentation of one case.

@@ -30,6 +30,8 @@ class Volume:
         The file or folder it was read from; None for an array.
     notes
         What was done on reading that the user should know of, such as a dropped alpha channel.
+    sha256
+        Over the names and bytes of the files it was read from; None for an array.
     """
 
     voxels: NDArray[Any]
@@ -37,6 +39,7 @@ class Volume:
     slice_names: tuple[str, ...] = ()
     source: Path | None = None
     notes: tuple[str, ...] = ()
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         """Check the shape and fill in the slices' names."""
@@ -46,11 +49,14 @@ class Volume:
         if v.dtype.kind not in "uif":
             raise InputError(f"{self.name}: voxels of type {v.dtype}; expected real numbers.")
         if v.dtype.kind == "f" and not np.isfinite(v).all():
-            raise InputError(f"{self.name}: {int((~np.isfinite(v)).sum())} voxels are NaN or infinite; replace them first.")
+            found = f"{int((~np.isfinite(v)).sum())} NaN or infinite values"
+            raise InputError(f"{self.source or self.name}: holds {found}. Replace them first.")
         if not self.slice_names:
             object.__setattr__(self, "slice_names", tuple(f"{self.name}_{z + 1}" for z in range(len(v))))
         if len(self.slice_names) != len(v):
             raise InputError(f"{self.name}: {len(self.slice_names)} slice names for {len(v)} slices.")
+        if len(set(self.slice_names)) < len(v) or any({"/", "\\"} & set(name) for name in self.slice_names):
+            raise InputError(f"{self.name}: slice names have to differ and to be plain file names; found {list(self.slice_names)}.")
 
     @property
     def flair(self) -> NDArray[Any]:
@@ -64,9 +70,9 @@ class Volume:
         Parameters
         ----------
         array
-            ``(y, x)`` is a grey slice; ``(y, x, 3)`` a three-channel slice; any other
-            three-dimensional shape is ``(z, y, x)``, a grey volume; ``(z, y, x, c)`` has 1 or 3
-            channels. Grey is FLAIR.
+            ``(y, x)`` or ``(y, x, 1)`` is a grey slice; ``(y, x, 3)`` a three-channel slice; any
+            other three-dimensional shape is ``(z, y, x)``, a grey volume; ``(z, y, x, c)`` has 1 or
+            3 channels. Grey is FLAIR.
 
         Raises
         ------
@@ -77,5 +83,10 @@ class Volume:
         if array.ndim == 2:
             array = array[None, ..., None]
         elif array.ndim == 3:
-            array = array[None] if array.shape[2] == 3 else array[..., None]
+            if array.shape[2] in (2, 4):
+                raise InputError(
+                    f"{name}: an array of shape {array.shape} may be a slice with alpha or a volume. Drop the alpha channel, or give "
+                    "(z, y, x, c)."
+                )
+            array = array[None] if array.shape[2] in (1, 3) else array[..., None]
         return cls(array, name)

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from gliomask.errors import InputError
+from gliomask.io import read_image, read_mask
 from gliomask.io.naming import is_mask, natural_key
+from gliomask.preprocess import fill_channels
+from gliomask.volume import CHANNELS
 
 LISTED_PROBLEMS = 20  # enough to see a pattern; a wrong folder would otherwise print thousands
 
@@ -29,9 +32,9 @@ class Patient:
 
     def load(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return the slices ``(z, y, x, 3)`` uint8 and the masks ``(z, y, x)`` bool."""
-        images = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in self.images])
-        masks = np.stack([np.asarray(Image.open(path).convert("L")) > 127 for path in self.masks])
-        return images, masks
+        slices = [read_image(path)[0][0] for path in self.images]
+        images = np.stack([fill_channels(slice_, len(CHANNELS)) for slice_ in slices])
+        return images, np.concatenate([read_mask(path) for path in self.masks])
 
 
 def index_dataset(root: Path) -> list[Patient]:
@@ -66,14 +69,18 @@ def _index_patient(folder: Path, problems: list[str]) -> Patient | None:
     masks = {p.stem.removesuffix("_mask"): p for p in files if is_mask(p)}
     if not files:
         return None
+    first: tuple[int, int] | None = None
     for image in images:
         mask = masks.get(image.stem)
         if mask is None:
             problems.append(f"{image}: its mask {image.stem}_mask.tif is missing")
             continue
-        sizes = [_size_of(path, problems) for path in (image, mask)]
-        if None not in sizes and sizes[0] != sizes[1]:
-            problems.append(f"{mask}: is {_by(sizes[1])} pixels, its image {_by(sizes[0])}")
+        size, mask_size = (_size_of(path, problems) for path in (image, mask))
+        first = first or size
+        if size and mask_size and size != mask_size:
+            problems.append(f"{mask}: is {_by(mask_size)} pixels, its image {_by(size)}")
+        if size and size != first:
+            problems.append(f"{image}: is {_by(size)} pixels, the patient's first slice {_by(first)}")
     orphans = set(masks) - {p.stem for p in images}
     problems.extend(f"{masks[stem]}: a mask without its image {stem}.tif" for stem in sorted(orphans))
     return Patient(folder.name, tuple(images), tuple(masks[p.stem] for p in images if p.stem in masks))
@@ -84,7 +91,7 @@ def _size_of(path: Path, problems: list[str]) -> tuple[int, int] | None:
         with Image.open(path) as image:
             image.load()
             return image.size
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, TypeError, LookupError) as error:
         problems.append(f"{path}: not readable as an image ({error})")
         return None
 

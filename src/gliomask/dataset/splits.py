@@ -13,6 +13,7 @@ import numpy as np
 
 from gliomask.dataset.index import Patient
 from gliomask.errors import InputError
+from gliomask.io import write_text
 
 SEALED = "test"
 """The fold of the patients that nothing may be trained on or tuned to."""
@@ -37,17 +38,24 @@ def read_split(path: Path | None = None) -> dict[str, str]:
     source = resources.files("gliomask.dataset").joinpath("lgg_folds.csv") if path is None else path
     try:
         rows = csv.DictReader(source.read_text(encoding="utf-8").splitlines())
+        if not {"patient", "fold"} <= set(rows.fieldnames or ()):
+            raise KeyError("patient,fold")
         return {row["patient"]: row["fold"] for row in rows}
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise InputError(f"{source}: not a split file ({error!r}); expected a CSV with columns patient,fold.") from error
 
 
 def write_split(split: dict[str, str], path: Path) -> None:
-    """Write the split as CSV, sorted by patient."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["patient", "fold"])
-        writer.writerows(sorted(split.items()))
+    """Write the split as CSV, sorted by patient.
+
+    Raises
+    ------
+    InputError
+        The file exists already.
+    """
+    if path.exists():
+        raise InputError(f"{path}: exists already. Remove it, or choose another --output.")
+    write_text("".join(f"{patient},{fold}\n" for patient, fold in [("patient", "fold"), *sorted(split.items())]), path)
 
 
 def sealed_patients() -> frozenset[str]:

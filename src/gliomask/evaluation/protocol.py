@@ -1,6 +1,7 @@
 """How a model, or masks that some tool wrote, are scored against reference masks, patient by patient."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliomask.dataset import Patient, index_dataset, read_split
+from gliomask.dataset import Patient, index_dataset, read_split, sealed_patients
 from gliomask.errors import InputError
 from gliomask.io import read_mask
 from gliomask.io.naming import is_image, is_mask, natural_key
@@ -18,8 +19,11 @@ from gliomask.models import ModelRecord
 from gliomask.segmentation import Segmenter
 from gliomask.volume import Volume
 
+MaskKey = tuple[str, str]
+"""A mask's folder's name and its own without ending."""
+
 BOOTSTRAP = 10_000
-TRAINED_ON, HELD_OUT, UNKNOWN = "trained on", "held out", "unknown"
+TRAINED_ON, HELD_OUT, SEALED_TEST, UNKNOWN = "trained on", "held out", "sealed", "unknown"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class PatientScore:
     """One patient's counts over all slices.
 
     ``role`` says whether the model was trained on the patient (``"trained on"``), was not
-    (``"held out"``), or whether that is unknown. ``clean_slices`` are the slices without tumour in
+    (``"held out"``, or ``"sealed"`` for the test set), or whether that is unknown. ``clean_slices`` are the slices without tumour in
     the reference, ``marked_clean_slices`` those of them in which something was marked.
     """
 
@@ -82,7 +86,7 @@ class Evaluation:
 
     def roles(self) -> dict[str, list[PatientScore]]:
         """Return the patients by role, held-out ones first."""
-        groups = {role: [p for p in self.patients if p.role == role] for role in (HELD_OUT, UNKNOWN, TRAINED_ON)}
+        groups = {role: [p for p in self.patients if p.role == role] for role in (HELD_OUT, SEALED_TEST, UNKNOWN, TRAINED_ON)}
         return {role: patients for role, patients in groups.items() if patients}
 
     def as_json(self) -> dict[str, Any]:
@@ -166,36 +170,42 @@ def role_of(patient: str, model: ModelRecord) -> str:
     trained = model.training.get("patients")
     if trained is None:
         return UNKNOWN
-    return TRAINED_ON if patient in trained else HELD_OUT
+    if patient in trained:
+        return TRAINED_ON
+    return SEALED_TEST if patient in sealed_patients() else HELD_OUT
 
 
 def evaluate_masks(data: Path, reference: Path) -> Evaluation:
     """Return the scores of the ``*_mask.*`` files under *data* against those under *reference*.
 
-    Masks are paired by their folder's name and their own, endings aside; failing that by their own
-    name, where it is the only one of that name.
+    Masks are paired by their folder's name and their own, endings aside. One that has no partner of
+    that name is paired by its own name alone, if no other mask on either side bears it.
 
     Raises
     ------
     InputError
-        A reference mask has no counterpart or one of another size; all are listed.
+        Reference masks have no counterpart (how many, and the first of them), one has another size,
+        or two masks on one side have the same folder's name and their own.
     """
     predicted, wanted = _masks_under(data), _masks_under(reference)
-    by_name = {name: [path for key, path in predicted.items() if key[1] == name] for _, name in predicted}
+    partners = _pair(predicted, wanted)
+    if missing := [path for key, path in wanted.items() if key not in partners]:
+        shown = "\n  ".join(str(path) for path in missing[:5])
+        raise InputError(f"{len(missing)} reference masks without a counterpart under {data}, such as\n  {shown}")
     pairs: dict[str, list[tuple[Path, Path]]] = {}
-    problems = []
-    for (folder, name), path in wanted.items():
-        alone = by_name.get(name, [])
-        match = predicted.get((folder, name)) or (alone[0] if len(alone) == 1 else None)
-        if match is None:
-            problems.append(f"{path}: no mask of that name under {data}")
-        else:
-            pairs.setdefault(folder, []).append((match, path))
-    if problems:
-        raise InputError(f"{len(problems)} reference masks without a counterpart, such as\n  " + "\n  ".join(problems[:5]))
+    for key, path in wanted.items():
+        pairs.setdefault(key[0], []).append((predicted[partners[key]], path))
     scores = [_score_files(folder, files) for folder, files in sorted(pairs.items())]
-    used = {match for files in pairs.values() for match, _ in files}
-    return Evaluation(f"masks in {data.name} against {reference.name}", tuple(scores), len(predicted) - len(used))
+    subject = f"masks in {data.resolve().name} against {reference.resolve().name}"
+    return Evaluation(subject, tuple(scores), len(predicted) - len(partners))
+
+
+def _pair(predicted: Mapping[MaskKey, Path], wanted: Mapping[MaskKey, Path]) -> dict[MaskKey, MaskKey]:
+    partners = {key: key for key in wanted if key in predicted}
+    left = [key for key in predicted if key not in partners]
+    often = Counter(name for _, name in predicted) | Counter(name for _, name in wanted)
+    by_name = {name: (folder, name) for folder, name in left if often[name] == 1}
+    return partners | {key: by_name[key[1]] for key in wanted if key not in partners and key[1] in by_name}
 
 
 def _score_files(folder: str, files: list[tuple[Path, Path]]) -> PatientScore:
@@ -210,10 +220,16 @@ def _score_files(folder: str, files: list[tuple[Path, Path]]) -> PatientScore:
     return PatientScore(folder, UNKNOWN, counts, sum(p.clean_slices for p in parts), sum(p.marked_clean_slices for p in parts))
 
 
-def _masks_under(root: Path) -> dict[tuple[str, str], Path]:
+def _masks_under(root: Path) -> dict[MaskKey, Path]:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder.")
     paths = sorted((p for p in root.rglob("*") if is_image(p) and is_mask(p)), key=lambda p: natural_key(str(p)))
     if not paths:
         raise InputError(f"{root}: holds no masks (*_mask.png, *_mask.tif, …).")
-    return {(path.resolve().parent.name, path.stem): path for path in paths}
+    masks: dict[MaskKey, Path] = {}
+    for path in paths:
+        key = (path.resolve().parent.name, path.stem)
+        if key in masks:
+            raise InputError(f"{path} and {masks[key]} have the same folder's name and their own; score their folders one by one.")
+        masks[key] = path
+    return masks

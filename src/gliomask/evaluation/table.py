@@ -23,7 +23,12 @@ def format_table(evaluation: Evaluation) -> str:
 
 
 def _summary_lines(role: str, s: dict[str, Any]) -> list[str]:
-    titles = {"held out": "not trained on", "trained on": "trained on (no measure of quality)", "unknown": "training unknown"}
+    titles = {
+        "held out": "not trained on",
+        "sealed": "of the sealed test set",
+        "trained on": "trained on (no measure of quality)",
+        "unknown": "training unknown",
+    }
     low, high = s["mean_dice_95"]
     share = s["marked_clean_slices_share"]
     return [

@@ -1,5 +1,7 @@
 """PNG, JPEG and TIFF, read with Pillow, every pixel mode handled on purpose."""
 
+import io
+import struct
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +19,13 @@ MAX_PAGE_PIXELS = 64 * 1024 * 1024
 """Most pixels of one page: 8,192 x 8,192, below the size from which Pillow itself objects."""
 
 FORMATS = ("PNG", "JPEG", "TIFF")
+
+MAX_LABELS = 16
+"""Most distinct values of a mask whose values are taken for labels."""
+
+OTHER_BYTE = {f"{colour};16{order}": f"{colour};16{other}" for colour in ("RGB", "RGBA") for order, other in ("BL", "LB")}
+"""Pillow's raw modes of 16-bit colour, of which it keeps the high byte, and those that keep the other one."""
+
 GREY_MODES = {"L", "I;16", "I;16B", "I;16L", "I", "F"}
 
 
@@ -46,16 +55,17 @@ def read_image(path: Path, content: BinaryIO | None = None, *, max_pixels: int |
         with _opened(path if content is None else content) as image:
             _check_size(path, image.size, getattr(image, "n_frames", 1), max_pixels)
             pages = []
-            for page in ImageSequence.Iterator(image):
+            for number, page in enumerate(ImageSequence.Iterator(image)):
                 _check_size(path, page.size, 1, max_pixels)  # a later page may claim another size than the first
-                pages.append(_page(page))
+                low_bytes = _low_bytes(path, content, page, number)
+                pages.append(_page(page, low_bytes))
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}).") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image that can be read. Expected PNG, JPEG or TIFF.") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         raise InputError(f"{path}: too large. {_limits(max_pixels)}") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, OverflowError, struct.error) as error:
         raise InputError(f"{path}: damaged or cut short ({error}). Export it again.") from error
     return _stack(path, [p for p, _ in pages]), tuple(dict.fromkeys(note for _, notes in pages for note in notes))
 
@@ -63,11 +73,12 @@ def read_image(path: Path, content: BinaryIO | None = None, *, max_pixels: int |
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return a mask image's pages as ``(z, y, x)`` bool; whatever is not black is inside.
 
-    Lossy formats blur a mask's edge, so the cut lies at half of the largest value present.
+    Where a lossy format or a resize left more grey levels than a mask has labels, the cut lies at
+    half of the largest value present.
     """
     pages, _ = read_image(path)
     brightest: NDArray[Any] = pages.max(axis=-1)
-    return brightest > brightest.max() / 2
+    return brightest > (0 if np.unique(brightest).size <= MAX_LABELS else brightest.max() / 2)
 
 
 def _opened(source: Path | BinaryIO) -> Image.Image:
@@ -87,11 +98,34 @@ def _limits(max_pixels: int) -> str:
     return f"At most {max_pixels // 2**20} megapixels are read of a file, {min(max_pixels, MAX_PAGE_PIXELS) // 2**20} of a page."
 
 
-def _page(page: Image.Image) -> tuple[NDArray[Any], list[str]]:
+def _low_bytes(path: Path, content: BinaryIO | None, page: Image.Image, number: int) -> Image.Image | None:
+    """Return the lower bytes of a page of 16-bit colour, which Pillow drops; None where there are none."""
+    tiles = getattr(page, "tile", [])
+    rawmodes = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in tiles if tile.args}
+    deep = {str(mode) for mode in rawmodes if ";16" in str(mode) and not str(mode).startswith("I;")}
+    if not deep:
+        return None
+    if not deep <= set(OTHER_BYTE) or any(tile.codec_name not in ("zip", "raw") for tile in tiles):
+        raise InputError(f"{path}: 16-bit pixels of a kind that cannot be read ({', '.join(deep)}). Save it as PNG without alpha.")
+    if content is not None:
+        content = io.BytesIO(content.getvalue() if isinstance(content, io.BytesIO) else content.read())
+    with _opened(path if content is None else content) as opened:
+        again: Any = opened  # Pillow's stubs know no tile of an opened image
+        again.seek(number)
+        again.tile = [
+            tile._replace(args=OTHER_BYTE[tile.args] if isinstance(tile.args, str) else (OTHER_BYTE[tile.args[0]], *tile.args[1:]))
+            for tile in again.tile
+        ]
+        again.load()
+        return again.copy()
+
+
+def _page(page: Image.Image, low_bytes: Image.Image | None) -> tuple[NDArray[Any], list[str]]:
     notes = []
     if page.getexif().get(0x0112, 1) != 1:
         notes.append("turned as its EXIF orientation says")
         page = ImageOps.exif_transpose(page)
+        low_bytes = None if low_bytes is None else ImageOps.exif_transpose(low_bytes)
     has_alpha = page.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in page.info
     if has_alpha:
         notes.append("transparency ignored")
@@ -99,7 +133,9 @@ def _page(page: Image.Image) -> tuple[NDArray[Any], list[str]]:
         return np.asarray(page)[..., None], notes
     if page.mode in ("1", "LA", "La"):
         return np.asarray(page.convert("L"))[..., None], notes
-    colour = np.asarray(page.convert("RGBA").convert("RGB") if page.mode in ("P", "PA") else page.convert("RGB"))
+    colour: NDArray[Any] = np.asarray(page.convert("RGBA").convert("RGB") if page.mode in ("P", "PA") else page.convert("RGB"))
+    if low_bytes is not None:
+        colour = colour.astype(np.uint16) << 8 | np.asarray(low_bytes.convert("RGB"))
     if np.array_equal(colour[..., 0], colour[..., 1]) and np.array_equal(colour[..., 1], colour[..., 2]):
         return colour[..., :1], notes
     return colour, notes
@@ -110,6 +146,8 @@ def _stack(path: Path, pages: list[NDArray[Any]]) -> NDArray[Any]:
     if len(sizes) > 1:
         found = ", ".join(f"{x} x {y}" for x, y in sizes)
         raise InputError(f"{path}: pages of different sizes ({found}); a volume needs one size. Save them as single files.")
+    if len(types := {page.dtype.name for page in pages}) > 1:
+        raise InputError(f"{path}: pages of different types ({', '.join(sorted(types))}); a volume needs one. Save them as single files.")
     return np.stack(match_channels(pages))
 
 

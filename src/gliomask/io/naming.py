@@ -19,6 +19,11 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
+def printable(name: str) -> str:
+    """Return a name with the bytes that are no UTF-8 written out, so that it can be printed and stored."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\\", "_")
+
+
 def is_mask(path: Path) -> bool:
     """Return whether the file is a reference mask by its name (``*_mask.*``), never an input."""
     return path.stem.casefold().endswith("_mask")

@@ -1,7 +1,7 @@
 """Output files that are there whole or not at all."""
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +15,10 @@ from PIL import Image
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside *path* that becomes *path* if the block ends well, and goes if it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".partial-{secrets.token_hex(8)}{path.suffix}")
+    temporary.touch(exist_ok=False)  # with the permissions that the user's umask gives, unlike tempfile's
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -36,9 +34,3 @@ def write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> Non
     """Write ``(y, x)`` uint8 or uint16, or ``(y, x, 3)`` uint8, as PNG atomically."""
     with atomic_path(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

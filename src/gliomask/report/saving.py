@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from gliomask.report.overlay import contact_sheet
 from gliomask.segmentation import Segmentation
 
 OVERLAY = "overlay.png"
+WRITE_EVERY_S = 2.0  # the whole table is rewritten each time, which thousands of cases would feel
 NOTICE = "Research software, not a medical device: not for diagnosis or treatment."
 COLUMNS = (
     "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "max_probability",
@@ -47,6 +49,7 @@ def summary(result: Segmentation, files: tuple[str, ...] = ()) -> dict[str, Any]
         "model": {"name": result.model.name, "sha256": result.model.sha256, "recipe": result.model.recipe},
         "size_pixels": {"height": result.probability.shape[1], "width": result.probability.shape[2]},
         "spacing_mm": None,
+        "input_sha256": result.volume.sha256,
         "notes": list(result.volume.notes),
         "seconds": round(result.seconds, 3),
         "versions": {
@@ -72,7 +75,7 @@ def save_segmentation(result: Segmentation, folder: Path, *, overwrite: bool = F
     ------
     InputError
         The folder holds the input slices, or a finished result and *overwrite* is not set, or a
-        file of somebody else's would be replaced.
+        file that no result lists would be replaced; those are never overwritten.
     """
     earlier = _check_room(folder, _names(result, save_probability), result.volume.source, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +98,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / RESULT}: not readable ({error}). Remove it, or choose another --output.") from error
-    if not isinstance(content, dict) or "files" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("files"), list) or not isinstance(content.get("model", {}), dict):
         raise InputError(f"{folder / RESULT}: not written by gliomask. Choose another --output.")
     return content
 
@@ -124,11 +127,11 @@ def _check_room(folder: Path, names: list[str], source: Path | None, overwrite: 
     earlier = read_result(folder)
     if earlier is not None and not overwrite:
         raise InputError(f"{folder}: already holds a result. Set overwrite (--overwrite) to replace it, or choose another folder.")
-    in_the_way = [name for name in names if (folder / name).exists()]
-    if earlier is None and in_the_way and not overwrite:
+    ours = set(earlier["files"]) if earlier is not None else set()
+    if in_the_way := [name for name in names if name not in ours and (folder / name).exists()]:
         raise InputError(
-            f"{folder}: holds {in_the_way[0]}, but no finished result. Set overwrite (--overwrite) to replace the file, "
-            "or choose another folder."
+            f"{folder / in_the_way[0]}: is there already and belongs to no result that gliomask recorded. Move it away, "
+            "or choose another output folder."
         )
     # The record first, so that an interruption never leaves it beside files that are not its own;
     # plain names only, since a record that was tampered with must not name files elsewhere.
@@ -140,24 +143,39 @@ class CasesTable:
     """``cases.csv``: one row a case, those of earlier runs into the same folder kept."""
 
     def __init__(self, path: Path) -> None:
-        """Read the rows that are there already."""
+        """Read the rows that are there already.
+
+        Raises
+        ------
+        InputError
+            The file is somebody else's, or cannot be read.
+        """
         self._path = path
         self._rows: dict[str, dict[str, str]] = {}
-        if path.exists():
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
-            if rows and "case" not in rows[0]:
-                raise InputError(f"{path}: not a table written by gliomask. Choose another --output.")
-            self._rows = {row["case"]: row for row in rows}
+        self._written = 0.0
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else [",".join(COLUMNS)]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as a table ({error}). Choose another --output.") from error
+        reader = csv.DictReader(lines)
+        if reader.fieldnames != list(COLUMNS):
+            raise InputError(f"{path}: not a table written by this version of gliomask. Move it away, or choose another --output.")
+        self._rows = {row["case"]: row for row in reader}
 
     def add(self, case: str, status: str, content: Mapping[str, Any] | None = None, reason: str = "") -> None:
-        """Set a case's row from its ``result.json`` content, or from why there is none, and write the table."""
+        """Set a case's row from its ``result.json`` content, or from why there is none; the file follows within seconds."""
         row = {key: content[key] for key in COLUMNS if key in content} if content else {}
         if content:
             row["model"] = content["model"]["name"]
         self._rows[case] = {key: str(value) for key, value in (row | {"case": case, "status": status, "reason": reason}).items()}
+        if time.monotonic() - self._written > WRITE_EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write the table as it stands."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore", restval="")
         writer.writeheader()
         writer.writerows(self._rows.values())
         write_text(text.getvalue(), self._path)
+        self._written = time.monotonic()

@@ -3,7 +3,7 @@
 import os
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from gliomask.dataset import divide, index_dataset, read_split
 from gliomask.errors import EngineError
 from gliomask.evaluation import Protocol, evaluate_model, summarise
-from gliomask.evaluation.protocol import HELD_OUT
 from gliomask.io import write_text
 from gliomask.models import ModelRecord
 from gliomask.segmentation import Segmenter
@@ -65,12 +64,12 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
             f"trained, and kept as {options.output / options.name}.keras, but not exported to ONNX: {error}. "
             "Install what is missing and run the same command again; it goes straight to the export."
         ) from error
-    record = add_scores(record, options.data, options.split, options.fold)
+    record = add_scores(record, options.data, options.split, options.fold, {p.name for p in validation})
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
     report(f"written: {options.output / options.name}.keras, {record.path} and its record")
 
 
-def add_scores(record: ModelRecord, data: Path, split: Path | None, fold: str) -> ModelRecord:
+def add_scores(record: ModelRecord, data: Path, split: Path | None, fold: str, held_out: Collection[str]) -> ModelRecord:
     """Score an exported model on its held-out patients, as it will be run, and return the record with the scores written to it."""
     segmenter = Segmenter(record.path)
     scores: dict[str, Any] = {}
@@ -78,7 +77,7 @@ def add_scores(record: ModelRecord, data: Path, split: Path | None, fold: str) -
         for single_slices in (False, True):
             protocol = Protocol(split, fold, flair_alone, single_slices)
             evaluation = evaluate_model(data, segmenter, protocol)
-            scores[protocol.input] = summarise([p for p in evaluation.patients if p.role == HELD_OUT])
+            scores[protocol.input] = summarise([p for p in evaluation.patients if p.name in held_out])
     scored = replace(record, scores=dict(record.scores) | {"held_out": scores})
     write_text(scored.to_json(), record.path.with_suffix(".json"))
     return scored

@@ -11,6 +11,7 @@ import numpy as np
 
 from gliomask.engine import OnnxEngine
 from gliomask.errors import ModelError
+from gliomask.io import write_text
 from gliomask.models import ModelRecord, sha256_of
 from gliomask.training.loop import predict
 from gliomask.training.recipes import Recipe
@@ -56,5 +57,5 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
         scores={"export_difference": difference},
         folder=folder,
     )
-    (folder / f"{name}.json").write_text(record.to_json(), encoding="utf-8")
+    write_text(record.to_json(), folder / f"{name}.json")
     return record

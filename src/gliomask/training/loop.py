@@ -4,8 +4,9 @@ import csv
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,15 +78,26 @@ def train(
     Raises
     ------
     InputError
-        The checkpoint in the output folder belongs to another recipe, seed or network.
+        The checkpoint in the output folder belongs to another training: another recipe, network,
+        length, seed, or other patients.
     """
     keras.utils.set_random_seed(settings.seed)
-    keras.config.set_dtype_policy("mixed_bfloat16" if settings.precision == "bfloat16" else "float32")
     settings.output.mkdir(parents=True, exist_ok=True)
     epochs = settings.epochs or recipe.epochs
     steps_per_epoch = settings.steps_per_epoch or recipe.steps_per_epoch
-    model = _compiled(recipe, settings.width, epochs * steps_per_epoch)
-    state = _restore(model, recipe, settings)
+    with _precision("mixed_bfloat16" if settings.precision == "bfloat16" else "float32"):
+        model = _compiled(recipe, settings.width, epochs * steps_per_epoch)
+    identity = {
+        "recipe": recipe.name,
+        "precision": settings.precision,
+        "seed": settings.seed,
+        "parameters": model.count_params(),
+        "epochs": epochs,
+        "steps_per_epoch": steps_per_epoch,
+        "training": [patient.name for patient in training],
+        "validation": [patient.name for patient in validation],
+    }
+    state = _restore(model, identity, settings.output / CHECKPOINT)
     if state.step:
         report(f"resumed at step {state.step} of {epochs * steps_per_epoch}")
     cases = [load_case(patient, recipe.normalisation) for patient in training]
@@ -104,11 +116,11 @@ def train(
             write_history(state.history, settings.output / HISTORY)
             report(_progress(state, epochs, steps_per_epoch, (time.monotonic() - started) / (state.step - first_step)))
         if state.step % steps_per_epoch == 0 or time.monotonic() - saved > settings.checkpoint_s:
-            _save(model, state, recipe, settings)
+            _save(model, state, identity, settings.output / CHECKPOINT)
             saved = time.monotonic()
     final = state.best if recipe.patience is not None else state.average
-    keras.config.set_dtype_policy("float32")
-    trained = recipe.network(settings.width)
+    with _precision("float32"):
+        trained = recipe.network(settings.width)
     trained.set_weights(final or model.get_weights())
     return trained
 
@@ -148,6 +160,17 @@ def write_history(history: Sequence[dict[str, float]], path: Path) -> None:
 def best_epoch(history: Sequence[dict[str, float]]) -> int:
     """Return the index of the first epoch with the highest validation Dice."""
     return int(np.argmax([row["val_dice"] for row in history]))
+
+
+@contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    """Build layers with a dtype policy, and leave Keras with the one it had."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _compiled(recipe: Recipe, width: int | None, steps: int) -> keras.Model:
@@ -230,11 +253,7 @@ def _progress(state: RunState, epochs: int, steps_per_epoch: int, seconds_per_st
     )
 
 
-def _identity(model: keras.Model, recipe: Recipe, settings: RunSettings) -> dict[str, Any]:
-    return {"recipe": recipe.name, "seed": settings.seed, "parameters": model.count_params()}
-
-
-def _save(model: keras.Model, state: RunState, recipe: Recipe, settings: RunSettings) -> None:
+def _save(model: keras.Model, state: RunState, identity: Mapping[str, Any], path: Path) -> None:
     arrays: dict[str, Any] = {}
     optimizer = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables]
     for group, values in (
@@ -244,25 +263,23 @@ def _save(model: keras.Model, state: RunState, recipe: Recipe, settings: RunSett
         ("best", state.best),
     ):
         arrays |= {f"{group}_{i:04}": value for i, value in enumerate(values)}
-    facts = _identity(model, recipe, settings) | {"step": state.step, "sums": state.sums, "history": state.history}
-    temporary = settings.output / f"{CHECKPOINT}.tmp"
+    facts = {**identity, "step": state.step, "sums": state.sums, "history": state.history}
+    temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
-    os.replace(temporary, settings.output / CHECKPOINT)
+    os.replace(temporary, path)
 
 
-def _restore(model: keras.Model, recipe: Recipe, settings: RunSettings) -> RunState:
-    path = settings.output / CHECKPOINT
+def _restore(model: keras.Model, identity: Mapping[str, Any], path: Path) -> RunState:
     if not path.exists():
         return RunState()
     with np.load(path) as archive:
         facts = json.loads(str(archive["facts"]))
-        for key, expected in _identity(model, recipe, settings).items():
-            if facts[key] != expected:
-                raise InputError(
-                    f"{path}: the checkpoint's {key} is {facts[key]}, this run's is {expected}. "
-                    "Choose another --output, or remove the folder to start anew."
-                )
+        if other := [key for key, value in identity.items() if facts.get(key) != value]:
+            raise InputError(
+                f"{path}: a checkpoint of another training; it differs in {', '.join(other)}. "
+                "Choose another --output, or remove the folder to start anew."
+            )
         groups: dict[str, Weights] = {"weights": [], "optimizer": [], "average": [], "best": []}
         for name in sorted(set(archive.files) - {"facts"}):
             groups[name.rsplit("_", 1)[0]].append(archive[name])
