@@ -102,4 +102,5 @@ def test_a_fold_without_patients_is_named(tmp_path: Path, segmenter: Segmenter) 
 def test_held_out_patients_in_every_way_of_input(lgg_patients: Path, segmenter: Segmenter, flair_alone: bool, single_slices: bool) -> None:
     evaluation = evaluate_model(lgg_patients, segmenter, Protocol(None, "0", flair_alone, single_slices))
     assert [p.role for p in evaluation.patients] == ["held out", "held out"]
-    assert summarise(evaluation.patients)["mean_dice"] > 0.6
+    # Two patients, and not the easiest: a floor that a wrong channel or normalisation would fall through.
+    assert summarise(evaluation.patients)["mean_dice"] > (0.4 if flair_alone else 0.6)
