@@ -179,7 +179,7 @@ def _compiled(recipe: Recipe, width: int | None, steps: int) -> keras.Model:
     if recipe.cosine:
         warm_up = max(1, steps // 25)
         rate = keras.optimizers.schedules.CosineDecay(
-            recipe.learning_rate / 20, steps - warm_up, warmup_target=recipe.learning_rate, warmup_steps=warm_up
+            recipe.learning_rate / 20, max(1, steps - warm_up), warmup_target=recipe.learning_rate, warmup_steps=warm_up
         )
     # XLA's convolutions on a CPU are slower than oneDNN's; JAX knows no other way.
     jit = "auto" if keras.backend.backend() == "jax" else False
