@@ -120,7 +120,11 @@ def _train(options: argparse.Namespace) -> int:
 def _app(options: argparse.Namespace) -> int:
     from gliomask.app import launch
 
-    return launch(options.host, options.port, browser=not options.no_browser)
+    def announce(address: str) -> None:
+        _print(f"The page is at {address} until you press Ctrl-C here.")
+        sys.stdout.flush()
+
+    return launch(options.host, options.port, browser=not options.no_browser, announce=announce)
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from gliomask.errors import EngineError, InputError
 PAGE = Path(__file__).with_name("page.py")
 
 
-def launch(host: str = "localhost", port: int = 8501, *, browser: bool = True) -> int:
+def launch(
+    host: str = "localhost", port: int = 8501, *, browser: bool = True, announce: Callable[[str], None] = lambda address: None
+) -> int:
     """Serve the page until it is interrupted (Ctrl-C), and return the exit code.
 
     Parameters
@@ -23,6 +26,8 @@ def launch(host: str = "localhost", port: int = 8501, *, browser: bool = True) -
         TCP port to listen on.
     browser
         Whether to open a browser at the page.
+    announce
+        Called with the page's address before it is served.
 
     Raises
     ------
@@ -34,6 +39,7 @@ def launch(host: str = "localhost", port: int = 8501, *, browser: bool = True) -
     if find_spec("streamlit") is None:
         raise EngineError("The web page needs Streamlit. Install it: pip install 'gliomask[app]'.")
     check_free(host, port)
+    announce(f"http://{host}:{port}")
     from streamlit import net_util  # a second, and half of Streamlit
     from streamlit.web import cli
 
@@ -41,7 +47,9 @@ def launch(host: str = "localhost", port: int = 8501, *, browser: bool = True) -
     # foreign origins with it. The page promises that there is no network.
     net_util.get_external_ip = lambda: None
 
-    options = {**STREAMLIT, "server.address": host, "server.port": port, "server.headless": not browser}
+    # Streamlit's welcome, in the terminal and on the page, advertises tools for developers; the command line says where the page is.
+    welcome = {"logger.hideWelcomeMessage": True}
+    options = {**STREAMLIT, **welcome, "server.address": host, "server.port": port, "server.headless": not browser}
     flags = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()]
     # In this process: Streamlit's own handling of Ctrl-C and SIGTERM ends it, and no child is left behind.
     cli.main(["run", str(PAGE), *flags], prog_name="streamlit", standalone_mode=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from gliomask.engine import OnnxEngine
 from gliomask.errors import ModelError
@@ -33,14 +34,14 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
     Raises
     ------
     ModelError
-        The exported network's probabilities differ by more than :data:`PARITY`.
+        The exported network cannot be run, or its probabilities differ by more than :data:`PARITY`.
     """
     path = folder / f"{name}.onnx"
     signature = [keras.InputSpec(shape=(None, INPUT_SIZE, INPUT_SIZE, len(CHANNELS)), dtype="float32", name="slices")]
     with contextlib.redirect_stdout(io.StringIO()):  # Keras prints a summary of what it saved
         model.export(path, format="onnx", input_signature=signature, verbose=False)
     slices = np.random.default_rng(0).random((2, INPUT_SIZE, INPUT_SIZE, len(CHANNELS)), np.float32)
-    difference = float(np.abs(OnnxEngine(path).run(slices) - predict(model, slices)).max())
+    difference = float(np.abs(_run(path, slices) - predict(model, slices)).max())
     if difference > PARITY:
         raise ModelError(f"{path}: probabilities differ from Keras's by {difference:.2g}; at most {PARITY:g} is accepted.")
     record = ModelRecord(
@@ -59,3 +60,14 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
     )
     write_text(record.to_json(), folder / f"{name}.json")
     return record
+
+
+def _run(path: Path, slices: NDArray[np.float32]) -> NDArray[np.float32]:
+    try:
+        return OnnxEngine(path).run(slices)
+    except Exception as error:  # each backend has an exporter of its own, and the runtime errors of its own
+        backend = keras.backend.backend()
+        raise ModelError(
+            f"{path}: exported by Keras on {backend}, but ONNX Runtime cannot run it ({error}). The training is kept: run the same "
+            "command again with KERAS_BACKEND=tensorflow, and it goes straight to the export."
+        ) from error
