@@ -21,7 +21,7 @@ from gliomask.errors import InputError
 from gliomask.metrics import confusion, dice, iou, pixel_accuracy
 from gliomask.preprocess import apply_windows
 from gliomask.training.losses import binary_pixel_accuracy, soft_dice, soft_iou
-from gliomask.training.recipes import Recipe
+from gliomask.training.recipes import Recipe, Stage
 
 CHECKPOINT = "checkpoint.npz"
 HISTORY = "history.csv"
@@ -45,6 +45,10 @@ class RunSettings:
     steps_per_epoch: int | None = None
     width: int | None = None
     checkpoint_s: float = 180.0
+
+    def length(self, recipe: Recipe) -> tuple[int, int]:
+        """Return the epochs and the steps of one."""
+        return self.epochs or recipe.epochs, self.steps_per_epoch or recipe.steps_per_epoch
 
 
 @dataclass
@@ -73,7 +77,7 @@ def train(
     Parameters
     ----------
     report
-        Called with one line of progress after each epoch and each checkpoint.
+        Called with one line of progress after each epoch.
 
     Raises
     ------
@@ -83,20 +87,10 @@ def train(
     """
     keras.utils.set_random_seed(settings.seed)
     settings.output.mkdir(parents=True, exist_ok=True)
-    epochs = settings.epochs or recipe.epochs
-    steps_per_epoch = settings.steps_per_epoch or recipe.steps_per_epoch
+    epochs, steps_per_epoch = settings.length(recipe)
     with _precision("mixed_bfloat16" if settings.precision == "bfloat16" else "float32"):
         model = _compiled(recipe, settings.width, epochs * steps_per_epoch)
-    identity = {
-        "recipe": recipe.name,
-        "precision": settings.precision,
-        "seed": settings.seed,
-        "parameters": model.count_params(),
-        "epochs": epochs,
-        "steps_per_epoch": steps_per_epoch,
-        "training": [patient.name for patient in training],
-        "validation": [patient.name for patient in validation],
-    }
+    identity = _identity(recipe, settings, model.count_params(), (training, validation))
     state = _restore(model, identity, settings.output / CHECKPOINT)
     if state.step:
         report(f"resumed at step {state.step} of {epochs * steps_per_epoch}")
@@ -205,7 +199,7 @@ def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last:
             yield batch
 
 
-def stage_at(recipe: Recipe, progress: float) -> Any:
+def stage_at(recipe: Recipe, progress: float) -> Stage:
     """Return the recipe's stage at *progress* (0 at the first step, 1 after the last)."""
     ends = np.cumsum([stage.share for stage in recipe.stages])
     return recipe.stages[min(int(np.searchsorted(ends, progress, side="right")), len(ends) - 1)]
@@ -251,6 +245,24 @@ def _progress(state: RunState, epochs: int, steps_per_epoch: int, seconds_per_st
         f"epoch {int(row['epoch'])}/{epochs}  loss {row['loss']:.4f}  validation Dice {row['val_dice']:.4f}"
         f"  {1 / seconds_per_step:.2f} steps/s  {left / 60:.0f} min left"
     )
+
+
+def _identity(
+    recipe: Recipe, settings: RunSettings, parameters: int, patients: tuple[Sequence[Patient], Sequence[Patient]]
+) -> dict[str, Any]:
+    """Return what a checkpoint and the run that goes on from it must have in common."""
+    epochs, steps_per_epoch = settings.length(recipe)
+    training, validation = patients
+    return {
+        "recipe": recipe.name,
+        "precision": settings.precision,
+        "seed": settings.seed,
+        "parameters": parameters,
+        "epochs": epochs,
+        "steps_per_epoch": steps_per_epoch,
+        "training": [patient.name for patient in training],
+        "validation": [patient.name for patient in validation],
+    }
 
 
 def _save(model: keras.Model, state: RunState, identity: Mapping[str, Any], path: Path) -> None:
