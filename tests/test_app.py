@@ -356,6 +356,7 @@ class TestWording:
             "Marked: **2,048 pixels** in slice 3. In slice 3: **2,048 pixels** (3.1% of the slice). "
             "Highest probability of a pixel: **0.75** (not the probability of a tumour)."
         )
+        assert "**19 pixels** (under 0.1% of the slice)" in wording.details(result, [0, 0, 19, *[0] * 9], 2)
         assert "An empty mask does not mean that there is no tumour" in wording.details(result, [0] * 12, 2)
 
     @pytest.mark.parametrize(

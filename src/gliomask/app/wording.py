@@ -65,7 +65,9 @@ def status(areas: Sequence[int]) -> str:
 
 def details(result: Segmentation, areas: Sequence[int], z: int) -> str:
     """Return what stands below the answer, in Markdown: the areas, and the highest probability with what it is not."""
-    area = f"**{_pixels(areas[z])}** ({areas[z] / result.probability[z].size:.1%} of the slice)" if areas[z] else "nothing"
+    share = areas[z] / result.probability[z].size
+    part = f"{share:.1%}" if share >= 0.001 else "under 0.1%"
+    area = f"**{_pixels(areas[z])}** ({part} of the slice)" if areas[z] else "nothing"
     if len(areas) == 1:
         marked = f"Marked: {area}."
     elif any(areas):
