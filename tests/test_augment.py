@@ -17,7 +17,7 @@ from gliomask.dataset.augment import (
 )
 from gliomask.dataset.batches import Case, make_batch
 from gliomask.phantom import lesion_mask
-from gliomask.preprocess import Normalisation, apply_windows, intensity_window, normalise
+from gliomask.preprocess import Normalisation, apply_windows, intensity_windows
 
 NONE = Augmentation(**{f.name: 0.0 for f in fields(Augmentation)})
 
@@ -25,7 +25,7 @@ NONE = Augmentation(**{f.name: 0.0 for f in fields(Augmentation)})
 @pytest.fixture
 def case(phantom: Volume) -> Case:
     images, masks = np.asarray(phantom.voxels), lesion_mask()
-    windows = [intensity_window(images[..., c], Normalisation()) for c in range(3)]
+    windows = intensity_windows(images, Normalisation())
     return Case(images, masks, windows, [windows] * len(images), np.flatnonzero(masks.any(axis=(1, 2))), (128.0, 128.0))
 
 
@@ -63,7 +63,7 @@ def test_missing_sequences_become_flair(alone: float, outer: float) -> None:
 
 
 def test_skull_removal_takes_the_rim_and_never_the_lesion(case: Case) -> None:
-    image = normalise(case.images, Normalisation())[6]
+    image = apply_windows(case.images, intensity_windows(case.images, Normalisation()))[6]
     out = remove_outside(image, case.masks[6], replace(NONE, skull_removal=1.0), np.random.default_rng(0))
     scalp = (slice(120, 136), slice(49, 53))
     assert image[scalp].max() > 0.1

@@ -10,12 +10,16 @@ from gliomask.preprocess import (
     fill_channels,
     from_network_grid,
     intensity_window,
-    normalise,
+    intensity_windows,
     to_network_grid,
 )
 
 MEDIAN = Normalisation("foreground_median", headroom=4.0)
 FULL = Normalisation("full_scale")
+
+
+def normalise(voxels: np.ndarray, normalisation: Normalisation) -> np.ndarray:
+    return apply_windows(voxels, intensity_windows(voxels, normalisation))
 
 
 def half_tissue(value: float, dtype: str = "float32") -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io import CaseSource, read_case
-from gliomask.report import CasesTable, read_result, save_segmentation, summary
+from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmentation import Segmenter
 
 
@@ -82,8 +82,8 @@ def _segment_case(case: CaseSource, segmenter: Segmenter, folder: Path, overwrit
                 return Outcome(case.name, "failed", reason=f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
             return Outcome(case.name, "kept", earlier)
         result = segmenter.segment(read_case(case))
-        files = save_segmentation(result, folder, overwrite=overwrite, save_probability=save_probability)
-        return Outcome(case.name, "done", summary(result, tuple(file.name for file in files)))
+        save_segmentation(result, folder, overwrite=overwrite, save_probability=save_probability)
+        return Outcome(case.name, "done", read_result(folder))
     except GliomaskError as error:
         return Outcome(case.name, "failed", reason=str(error))
     except Exception as error:  # noqa: BLE001 - whatever one case brings to light, the others go on

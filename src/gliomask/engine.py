@@ -36,7 +36,7 @@ class Engine(Protocol):
     output_channels: Any
 
     def run(self, slices: Float) -> Float:
-        """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``; safe to call from several threads."""
+        """Return probabilities ``(n, y, x)`` for one batch of normalised slices ``(n, y, x, c)``; safe to call from several threads."""
         ...
 
 
@@ -76,8 +76,7 @@ class OnnxEngine:
 
     def run(self, slices: Float) -> Float:
         """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``."""
-        parts = [self._session.run(None, {self._input: slices[i : i + BATCH]})[0] for i in range(0, len(slices), BATCH)]
-        return np.concatenate(parts)[..., 0]
+        return self._session.run(None, {self._input: slices})[0][..., 0]
 
 
 class KerasEngine:
@@ -111,5 +110,4 @@ class KerasEngine:
 
     def run(self, slices: Float) -> Float:
         """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``."""
-        parts = [self._to_numpy(self._model(slices[i : i + BATCH], training=False)) for i in range(0, len(slices), BATCH)]
-        return np.concatenate(parts)[..., 0]
+        return self._to_numpy(self._model(slices, training=False))[..., 0]

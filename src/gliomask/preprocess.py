@@ -13,6 +13,9 @@ from PIL import Image
 
 Float = NDArray[np.float32]
 
+Windows = list[tuple[float, float]]
+"""For each channel the intensities that map to 0 and 1."""
+
 FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 
 
@@ -68,7 +71,12 @@ def intensity_window(channel: NDArray[Any], normalisation: Normalisation) -> tup
     return low, low + max(median - low, float(np.finfo(np.float32).eps)) * normalisation.headroom
 
 
-def apply_windows(voxels: NDArray[Any], windows: list[tuple[float, float]]) -> Float:
+def intensity_windows(voxels: NDArray[Any], normalisation: Normalisation) -> Windows:
+    """Return the window of each channel of voxels ``(..., c)``, a case's or a slice's."""
+    return [intensity_window(voxels[..., c], normalisation) for c in range(voxels.shape[-1])]
+
+
+def apply_windows(voxels: NDArray[Any], windows: Windows) -> Float:
     """Return voxels scaled to 0..1 by one ``(low, high)`` window a channel, clipped, float32.
 
     Parameters
@@ -80,12 +88,6 @@ def apply_windows(voxels: NDArray[Any], windows: list[tuple[float, float]]) -> F
     span = np.array([w[1] - w[0] for w in windows], np.float32)
     scaled = (voxels.astype(np.float32) - low) / span
     return np.clip(scaled, 0.0, 1.0, out=scaled)
-
-
-def normalise(voxels: NDArray[Any], normalisation: Normalisation) -> Float:
-    """Return a case's voxels ``(z, y, x, c)`` scaled to 0..1, the windows taken over the whole case."""
-    windows = [intensity_window(voxels[..., c], normalisation) for c in range(voxels.shape[-1])]
-    return apply_windows(voxels, windows)
 
 
 def fill_channels(voxels: NDArray[Any], channels: int) -> NDArray[Any]:

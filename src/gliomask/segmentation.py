@@ -18,7 +18,7 @@ from gliomask.preprocess import (
     apply_windows,
     fill_channels,
     from_network_grid,
-    intensity_window,
+    intensity_windows,
     to_network_grid,
 )
 from gliomask.volume import Volume
@@ -138,7 +138,7 @@ class Segmenter:
         """
         volume = _as_volume(case)
         started = time.perf_counter()
-        windows = [intensity_window(volume.voxels[..., c], self.model.normalisation) for c in range(volume.voxels.shape[-1])]
+        windows = intensity_windows(volume.voxels, self.model.normalisation)
         depth, height, width = volume.voxels.shape[:3]
         probability = np.empty((depth, height, width), np.float32)
         for z in range(0, depth, BATCH):

@@ -14,7 +14,7 @@ from gliomask.app.settings import MAX_FILES, MAX_PIXELS
 from gliomask.app.wording import clean_name
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io import read_image
-from gliomask.io.naming import is_mask
+from gliomask.io.naming import is_mask, page_names
 from gliomask.measure import area_pixels
 from gliomask.phantom import draw_phantom
 from gliomask.report.overlay import Pixels, display_grey
@@ -126,5 +126,4 @@ def _read(name: str, content: bytes) -> Volume:
         raise InputError(f"{name}: a reference mask by its name (*_mask.*), not an input. Give the slice itself.")
     # From memory: an upload never touches the disk.
     pages, notes = read_image(path, io.BytesIO(content), max_pixels=MAX_PIXELS)
-    names = (path.stem,) if len(pages) == 1 else tuple(f"{path.stem}_{z + 1}" for z in range(len(pages)))
-    return Volume(pages, path.stem, names, None, notes)
+    return Volume(pages, path.stem, page_names(path.stem, len(pages)), None, notes)

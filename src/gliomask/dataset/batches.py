@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from gliomask.dataset.augment import Augmentation, drop_sequences, remove_outside, vary_intensity, warp
 from gliomask.dataset.index import Patient
-from gliomask.preprocess import Normalisation, apply_windows, intensity_window
+from gliomask.preprocess import Normalisation, Windows, apply_windows, intensity_windows
 
-Windows = list[tuple[float, float]]
 SINGLE_SLICE = 0.3  # share of slices normalised by themselves, as a lone PNG will be
 
 
@@ -33,9 +32,8 @@ class Case:
 def load_case(patient: Patient, normalisation: Normalisation) -> Case:
     """Return the patient read into memory with everything that batches need to know of it."""
     images, masks = patient.load()
-    channels = range(images.shape[-1])
-    windows = [intensity_window(images[..., c], normalisation) for c in channels]
-    slice_windows = [[intensity_window(image[..., c], normalisation) for c in channels] for image in images]
+    windows = intensity_windows(images, normalisation)
+    slice_windows = [intensity_windows(image, normalisation) for image in images]
     head = apply_windows(images, windows).max(axis=-1).mean(axis=0) > 0.08
     rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
     centre = tuple(float(span[0] + span[-1]) / 2 if span.size else images.shape[1] / 2 for span in (rows, columns))

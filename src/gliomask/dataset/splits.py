@@ -6,6 +6,7 @@ here is by patient.
 
 import csv
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def write_split(split: dict[str, str], path: Path) -> None:
     write_text("".join(f"{patient},{fold}\n" for patient, fold in [("patient", "fold"), *sorted(split.items())]), path)
 
 
+@cache
 def sealed_patients() -> frozenset[str]:
     """Return the names of the sealed test set's patients, which no training may see by accident."""
     return frozenset(name for name, fold in read_split().items() if fold == SEALED)

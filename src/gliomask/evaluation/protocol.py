@@ -51,8 +51,9 @@ class PatientScore:
     """One patient's counts over all slices.
 
     ``role`` says whether the model was trained on the patient (``"trained on"``), was not
-    (``"held out"``, or ``"sealed"`` for the test set), or whether that is unknown. ``clean_slices`` are the slices without tumour in
-    the reference, ``marked_clean_slices`` those of them in which something was marked.
+    (``"held out"``, or ``"sealed"`` for the test set), or whether that is unknown. ``clean_slices``
+    are the slices without tumour in the reference, ``marked_clean_slices`` those of them in which
+    something was marked.
     """
 
     name: str
@@ -150,8 +151,13 @@ def evaluate_model(
     if not patients:
         folds = ", ".join(sorted(set(split.values())))
         raise InputError(f"{data}: no patient of fold {protocol.fold!r}; the split has the folds {folds}.")
+    return evaluate_patients(progress(patients), segmenter, protocol)
+
+
+def evaluate_patients(patients: Iterable[Patient], segmenter: Segmenter, protocol: Protocol) -> Evaluation:
+    """Return the scores of a model on these patients, the protocol saying how much of them it sees."""
     scores = []
-    for patient in progress(patients):
+    for patient in patients:
         images, masks = patient.load()
         mask = _predict(segmenter, images[..., 1:2] if protocol.flair_alone else images, protocol.single_slices)
         scores.append(score(patient.name, role_of(patient.name, segmenter.model), mask, masks))

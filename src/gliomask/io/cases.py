@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gliomask.errors import InputError
 from gliomask.io.images import match_channels, read_image
-from gliomask.io.naming import IMAGE_ENDINGS, RESULT, is_image, is_mask, natural_key, printable
+from gliomask.io.naming import IMAGE_ENDINGS, RESULT, is_image, is_mask, natural_key, page_names, printable
 from gliomask.volume import Volume
 
 
@@ -79,8 +79,7 @@ def read_case(case: CaseSource) -> Volume:
     sha256 = case.sha256()
     if len(case.files) == 1:
         pages, page_notes = read_image(case.files[0])
-        stem = printable(case.files[0].stem)
-        names = (stem,) if len(pages) == 1 else tuple(f"{stem}_{z + 1}" for z in range(len(pages)))
+        names = page_names(printable(case.files[0].stem), len(pages))
         return Volume(pages, case.name, names, case.path, page_notes, sha256)
     slices: list[NDArray[Any]] = []
     notes: list[str] = []

@@ -4,7 +4,7 @@ import io
 import struct
 import warnings
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ OTHER_BYTE = {f"{colour};16{order}": f"{colour};16{other}" for colour in ("RGB",
 GREY_MODES = {"L", "I;16", "I;16B", "I;16L", "I", "F"}
 
 
-def read_image(path: Path, content: BinaryIO | None = None, *, max_pixels: int | None = None) -> tuple[NDArray[Any], tuple[str, ...]]:
+def read_image(path: Path, content: io.BytesIO | None = None, *, max_pixels: int | None = None) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return an image file's pages as ``(z, y, x, c)`` and notes on what was done to them.
 
     Grey pages (8, 16 or 32 bit, with or without alpha, bilevel, or colour with three equal
@@ -81,7 +81,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return brightest > (0 if np.unique(brightest).size <= MAX_LABELS else brightest.max() / 2)
 
 
-def _opened(source: Path | BinaryIO) -> Image.Image:
+def _opened(source: Path | io.BytesIO) -> Image.Image:
     with warnings.catch_warnings():
         # Pillow warns of sizes that the caller refuses a line later.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -98,7 +98,7 @@ def _limits(max_pixels: int) -> str:
     return f"At most {max_pixels // 2**20} megapixels are read of a file, {min(max_pixels, MAX_PAGE_PIXELS) // 2**20} of a page."
 
 
-def _low_bytes(path: Path, content: BinaryIO | None, page: Image.Image, number: int) -> Image.Image | None:
+def _low_bytes(path: Path, content: io.BytesIO | None, page: Image.Image, number: int) -> Image.Image | None:
     """Return the lower bytes of a page of 16-bit colour, which Pillow drops; None where there are none."""
     tiles = getattr(page, "tile", [])
     rawmodes = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in tiles if tile.args}
@@ -107,9 +107,7 @@ def _low_bytes(path: Path, content: BinaryIO | None, page: Image.Image, number: 
         return None
     if not deep <= set(OTHER_BYTE) or any(tile.codec_name not in ("zip", "raw") for tile in tiles):
         raise InputError(f"{path}: 16-bit pixels of a kind that cannot be read ({', '.join(deep)}). Save it as PNG without alpha.")
-    if content is not None:
-        content = io.BytesIO(content.getvalue() if isinstance(content, io.BytesIO) else content.read())
-    with _opened(path if content is None else content) as opened:
+    with _opened(path if content is None else io.BytesIO(content.getvalue())) as opened:
         again: Any = opened  # Pillow's stubs know no tile of an opened image
         again.seek(number)
         again.tile = [

@@ -24,6 +24,15 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\\", "_")
 
 
+def page_names(stem: str, pages: int) -> tuple[str, ...]:
+    """Return the slices' names of a file: its own for a single page, numbered from 1 for several.
+
+    >>> page_names("head", 1), page_names("head", 2)
+    (('head',), ('head_1', 'head_2'))
+    """
+    return (stem,) if pages == 1 else tuple(f"{stem}_{page}" for page in range(1, pages + 1))
+
+
 def is_mask(path: Path) -> bool:
     """Return whether the file is a reference mask by its name (``*_mask.*``), never an input."""
     return path.stem.casefold().endswith("_mask")

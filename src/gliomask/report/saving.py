@@ -39,7 +39,7 @@ def summary(result: Segmentation, files: tuple[str, ...] = ()) -> dict[str, Any]
     areas = area_pixels(result.mask)
     return {
         "case": result.volume.name,
-        "found": result.found,
+        "found": any(areas),
         "slices": len(areas),
         "slices_with_tumour": sum(area > 0 for area in areas),
         "area_pixels": sum(areas),
@@ -151,7 +151,6 @@ class CasesTable:
             The file is somebody else's, or cannot be read.
         """
         self._path = path
-        self._rows: dict[str, dict[str, str]] = {}
         self._written = 0.0
         try:
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else [",".join(COLUMNS)]
@@ -160,7 +159,7 @@ class CasesTable:
         reader = csv.DictReader(lines)
         if reader.fieldnames != list(COLUMNS):
             raise InputError(f"{path}: not a table written by this version of gliomask. Move it away, or choose another --output.")
-        self._rows = {row["case"]: row for row in reader}
+        self._rows: dict[str, dict[str, str]] = {row["case"]: row for row in reader}
 
     def add(self, case: str, status: str, content: Mapping[str, Any] | None = None, reason: str = "") -> None:
         """Set a case's row from its ``result.json`` content, or from why there is none; the file follows within seconds."""

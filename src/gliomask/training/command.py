@@ -3,14 +3,13 @@
 import os
 import time
 from argparse import Namespace
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from gliomask.dataset import divide, index_dataset, read_split
+from gliomask.dataset import Patient, divide, index_dataset, read_split
 from gliomask.errors import EngineError
-from gliomask.evaluation import Protocol, evaluate_model, summarise
+from gliomask.evaluation import Protocol, evaluate_patients, summarise
 from gliomask.io import write_text
 from gliomask.models import ModelRecord
 from gliomask.segmentation import Segmenter
@@ -64,20 +63,19 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
             f"trained, and kept as {options.output / options.name}.keras, but not exported to ONNX: {error}. "
             "Install what is missing and run the same command again; it goes straight to the export."
         ) from error
-    record = add_scores(record, options.data, options.split, options.fold, {p.name for p in validation})
+    record = add_scores(record, validation)
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
     report(f"written: {options.output / options.name}.keras, {record.path} and its record")
 
 
-def add_scores(record: ModelRecord, data: Path, split: Path | None, fold: str, held_out: Collection[str]) -> ModelRecord:
+def add_scores(record: ModelRecord, held_out: Sequence[Patient]) -> ModelRecord:
     """Score an exported model on its held-out patients, as it will be run, and return the record with the scores written to it."""
     segmenter = Segmenter(record.path)
     scores: dict[str, Any] = {}
     for flair_alone in (False, True):
         for single_slices in (False, True):
-            protocol = Protocol(split, fold, flair_alone, single_slices)
-            evaluation = evaluate_model(data, segmenter, protocol)
-            scores[protocol.input] = summarise([p for p in evaluation.patients if p.name in held_out])
+            protocol = Protocol(flair_alone=flair_alone, single_slices=single_slices)
+            scores[protocol.input] = summarise(evaluate_patients(held_out, segmenter, protocol).patients)
     scored = replace(record, scores=dict(record.scores) | {"held_out": scores})
     write_text(scored.to_json(), record.path.with_suffix(".json"))
     return scored
