@@ -3,19 +3,20 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-pytest.importorskip("cv2", reason="training's extra is not installed: pip install 'gliomask[train]'")
+cv2 = pytest.importorskip("cv2", reason="training's extra is not installed: pip install 'gliomask[train]'")
 
 from gliomask import Volume
 from gliomask.dataset.augment import (
     FLAIR,
     ROTATION_FLIP_SCALE,
     Augmentation,
+    draw_outside,
     drop_sequences,
     remove_outside,
     vary_intensity,
     warp,
 )
-from gliomask.dataset.batches import Case, make_batch
+from gliomask.dataset.batches import Case, CaseWindows, make_batch
 from gliomask.phantom import lesion_mask
 from gliomask.preprocess import Normalisation, apply_windows, intensity_windows
 
@@ -25,8 +26,8 @@ NONE = Augmentation(**{f.name: 0.0 for f in fields(Augmentation)})
 @pytest.fixture
 def case(phantom: Volume) -> Case:
     images, masks = np.asarray(phantom.voxels), lesion_mask()
-    windows = intensity_windows(images, Normalisation())
-    return Case(images, masks, windows, [windows] * len(images), np.flatnonzero(masks.any(axis=(1, 2))), (128.0, 128.0))
+    windows = CaseWindows.of(images, Normalisation())
+    return Case(images, masks[..., None], windows, np.flatnonzero(masks.any(axis=(1, 2))), (128.0, 128.0))
 
 
 def test_no_augmentation_is_a_crop(case: Case) -> None:
@@ -36,10 +37,10 @@ def test_no_augmentation_is_a_crop(case: Case) -> None:
 
 
 def test_image_and_mask_move_together(case: Case) -> None:
-    bright = np.repeat((case.masks[6] * np.uint8(255))[..., None], 3, axis=-1)
+    bright = np.repeat(case.masks[6] * np.uint8(255), 3, axis=-1)
     for seed in range(20):
         image, mask = warp(bright, case.masks[6], 192, 1.0, (128.0, 128.0), Augmentation(), np.random.default_rng(seed))
-        np.testing.assert_array_equal(image[..., 0] > 127, mask)
+        np.testing.assert_array_equal(image[..., 0] > 127, mask[..., 0])
         assert mask.any()
 
 
@@ -63,18 +64,46 @@ def test_missing_sequences_become_flair(alone: float, outer: float) -> None:
 
 
 def test_skull_removal_takes_the_rim_and_never_the_lesion(case: Case) -> None:
-    image = apply_windows(case.images, intensity_windows(case.images, Normalisation()))[6]
-    out = remove_outside(image, case.masks[6], replace(NONE, skull_removal=1.0), np.random.default_rng(0))
+    image, tumour = apply_windows(case.images[6], case.windows.volume), case.masks[6, ..., 0]
+    out = remove_outside(image, tumour, "skull removed", np.random.default_rng(0))
     scalp = (slice(120, 136), slice(49, 53))
     assert image[scalp].max() > 0.1
     assert not out[scalp].any()
-    np.testing.assert_array_equal(out[case.masks[6]], image[case.masks[6]])
+    np.testing.assert_array_equal(out[tumour], image[tumour])
     assert out[128, 150].any()
+
+
+def test_skull_removal_by_a_brain_mask_keeps_brain_and_lesion_alone(case: Case) -> None:
+    image, tumour = apply_windows(case.images[6], case.windows.volume), case.masks[6, ..., 0]
+    brain = np.zeros((256, 256), bool)
+    brain[100:200, 120:180] = True
+    for seed in range(5):
+        out = remove_outside(image, tumour, "skull removed", np.random.default_rng(seed), brain)
+        np.testing.assert_array_equal(out[tumour], image[tumour])
+        assert out[150, 150].any() and not out[195:, :110].any() and not out[:80].any()
+
+
+def test_outside_is_drawn_as_often_as_asked() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_outside(replace(NONE, skull_removal=0.3, clean_background=0.2), rng) for _ in range(2000)]
+    assert drawn.count("skull removed") / 2000 == pytest.approx(0.3, abs=0.04)
+    assert drawn.count("clean") / 2000 == pytest.approx(0.2, abs=0.04)
+
+
+def test_a_skull_removed_slice_is_scaled_as_a_stripped_scan_is(case: Case) -> None:
+    brain = np.zeros(case.masks.shape[:3], bool)
+    brain[:, 60:200, 70:190] = True
+    stripped = CaseWindows.of(case.images * brain[..., None], Normalisation())
+    known = replace(case, masks=np.concatenate([case.masks, brain[..., None]], axis=-1), stripped=stripped)
+    images, masks = make_batch([known], 0, 8, 256, 1.0, replace(NONE, skull_removal=1.0), 1.0)
+    assert masks.shape == (8, 256, 256, 1) and masks.any()
+    outside = ~cv2.dilate(brain[6].astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
+    assert not images[:, outside].any()
 
 
 @pytest.mark.parametrize("name", ["gain", "gamma", "bias_field", "noise", "blur", "contrast"])
 def test_each_intensity_change_changes_within_bounds(case: Case, name: str) -> None:
-    image = apply_windows(case.images[6], case.windows)
+    image = apply_windows(case.images[6], case.windows.volume)
     strength = 1.0 if name in ("noise", "blur", "contrast") else 0.3
     out = vary_intensity(image.copy(), replace(NONE, **{name: strength}), np.random.default_rng(1))
     assert out.shape == image.shape and out.dtype == np.float32

@@ -200,7 +200,7 @@ def _add_train(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
-    parser.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
+    parser.add_argument("--recipe", choices=("fast", "robust", "original"), default="fast", help="how to train (default: %(default)s)")
     parser.add_argument("--name", type=_plain_name, default="model", help="what to call the exported model (default: %(default)s)")
     parser.add_argument("--fold", default="0", help="the fold held out for validation (default: %(default)s)")
     parser.add_argument("--sealed", nargs="+", default=[], metavar="PATIENT", help="patients of the sealed test set to use all the same")
@@ -209,6 +209,10 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--steps-per-epoch", type=_positive, metavar="N", help="in place of the recipe's")
     parser.add_argument("--width", type=_positive, metavar="N", help="filters of the first level (fast: a multiple of 8)")
     parser.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
+    parser.add_argument("--initial-weights", type=Path, metavar="FILE", help="start from a trained network of the same recipe's (.keras)")
+    parser.add_argument(
+        "--brain-masks", type=Path, metavar="DIR", help="DIR/<patient>/<slice>_mask.png for removing the skull as brain extraction does"
+    )
     _split_option(parser)
 
 

@@ -5,6 +5,7 @@ twice; intensity comes after normalisation, where its parameters mean the same i
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,7 +13,12 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
 
+Outside = Literal["kept", "skull removed", "clean"]
+
 PRE, FLAIR, POST = 0, 1, 2
+
+TISSUE = 0.25
+"""What normal tissue is near after normalisation (the median of the foreground, a quarter of the window)."""
 
 cv2.setNumThreads(1)  # batches are made beside the training step, which has the processor's threads
 
@@ -30,13 +36,14 @@ class Augmentation:
     elastic, elastic_pixels
         Probability of a smooth random displacement and the standard deviation of its coarse grid.
     gain, gamma
-        Standard deviations of the logarithms of each channel's gain and gamma.
+        Standard deviations of the logarithms of each channel's gain and gamma. Gamma leaves
+        :data:`TISSUE` where it is, as the normalisation of a scan with another contrast would.
     bias_field
         Standard deviation of the logarithm of a smooth multiplicative field's coarse grid.
     noise, blur, contrast
         Probabilities of Rician-like noise, of smoothing, and of a stretch about the mean.
     skull_removal, clean_background
-        Probabilities that all but the brain's inside, or all outside the head, is set to zero.
+        Probabilities that all but the brain, or all outside the head, is set to zero.
     flair_alone, missing_outer
         Probabilities that both outer channels, or one of them, are replaced by FLAIR.
     """
@@ -67,22 +74,28 @@ ROTATION_FLIP_SCALE = Augmentation(
 )  # fmt: skip
 """What the original recipe draws: rotation, flip and scale, nothing else."""
 
+OTHER_SCANNERS = Augmentation(
+    gain=0.22, gamma=0.3, bias_field=0.25, blur=0.25, contrast=0.2,
+    skull_removal=0.35, clean_background=0.15, flair_alone=0.5, missing_outer=0.15,
+)  # fmt: skip
+"""Stronger in what scans from elsewhere differ in: contrast, bias, sharpness, no skull, FLAIR alone."""
+
 
 def warp(
     image: NDArray[np.uint8],
-    mask: NDArray[np.bool_],
+    masks: NDArray[np.bool_],
     size: int,
     zoom: float,
     centre: tuple[float, float],
     augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return a randomly warped *size* x *size* crop of a slice and its mask.
+    """Return a randomly warped *size* x *size* crop of a slice and its masks.
 
     Parameters
     ----------
-    image, mask
-        Slice ``(y, x, c)`` uint8 and mask ``(y, x)`` bool.
+    image, masks
+        Slice ``(y, x, c)`` uint8 and masks ``(y, x, k)`` bool, such as tumour and brain.
     zoom
         Output pixels per input pixel before the random scale; under 1 the crop sees more at a
         lower resolution.
@@ -103,8 +116,8 @@ def warp(
         coarse = rng.normal(0.0, a.elastic_pixels, (5, 5, 2)).astype(np.float32)
         points += cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
     warped = cv2.remap(image, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    target: NDArray[np.uint8] = cv2.remap(mask.astype(np.uint8) * 255, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return warped, target > 127
+    targets: NDArray[np.uint8] = cv2.remap(masks.astype(np.uint8) * 255, points, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return warped, targets.reshape(size, size, -1) > 127  # OpenCV drops the axis of a single mask
 
 
 def drop_sequences(image: Float, augmentation: Augmentation, rng: np.random.Generator) -> Float:
@@ -120,25 +133,40 @@ def drop_sequences(image: Float, augmentation: Augmentation, rng: np.random.Gene
     return image
 
 
-def remove_outside(image: Float, mask: NDArray[np.bool_], augmentation: Augmentation, rng: np.random.Generator) -> Float:
-    """Return the slice with the background, or the skull too, set to zero now and then.
-
-    Skull removal keeps what lies deeper inside the head than scalp and skull are thick. It is no
-    brain extraction, but it teaches the network not to lean on the bright rim that skull-stripped
-    research volumes lack. The reference mask is never cut.
-    """
+def draw_outside(augmentation: Augmentation, rng: np.random.Generator) -> Outside:
+    """Return what is done to what lies outside: nothing, the skull removed, or the background cleaned."""
     draw = rng.random()
-    if draw >= augmentation.skull_removal + augmentation.clean_background:
-        return image
-    head = (cv2.blur(image.max(axis=-1), (5, 5)) > 0.08).astype(np.uint8)
-    outline, _ = cv2.findContours(head, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(head, outline, -1, 1, thickness=cv2.FILLED)
     if draw < augmentation.skull_removal:
-        # Scalp and skull are 6 to 12 % of the head's width, about 160 of 256 pixels.
-        depth = rng.uniform(0.06, 0.12) * np.sqrt(head.sum())
-        head = (cv2.distanceTransform(head, cv2.DIST_L2, 3) > depth).astype(np.uint8)
-    keep = (head > 0) | (cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
-    return image * keep[..., None]
+        return "skull removed"
+    return "clean" if draw < augmentation.skull_removal + augmentation.clean_background else "kept"
+
+
+def remove_outside(
+    image: Float, mask: NDArray[np.bool_], outside: Outside, rng: np.random.Generator, brain: NDArray[np.bool_] | None = None
+) -> Float:
+    """Return the slice with the background, or the skull too, set to zero.
+
+    Where no *brain* mask ``(y, x)`` is given, skull removal keeps what lies deeper inside the head
+    than scalp and skull are thick. It is no brain extraction, but it teaches the network not to
+    lean on the bright rim that skull-stripped research volumes lack. A given one is grown or shrunk
+    by up to two pixels, as brain extractions differ. The reference mask is never cut.
+    """
+    if outside == "kept":
+        return image
+    if outside == "skull removed" and brain is not None:
+        kernel = np.ones((3, 3), np.uint8)
+        change = int(rng.integers(-2, 3))
+        keep = (cv2.dilate if change > 0 else cv2.erode)(brain.astype(np.uint8), kernel, iterations=abs(change))
+    else:
+        keep = (cv2.blur(image.max(axis=-1), (5, 5)) > 0.08).astype(np.uint8)
+        outline, _ = cv2.findContours(keep, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(keep, outline, -1, 1, thickness=cv2.FILLED)
+        if outside == "skull removed":
+            # Scalp and skull are 6 to 12 % of the head's width, about 160 of 256 pixels.
+            depth = rng.uniform(0.06, 0.12) * np.sqrt(keep.sum())
+            keep = (cv2.distanceTransform(keep, cv2.DIST_L2, 3) > depth).astype(np.uint8)
+    inside = (keep > 0) | (cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
+    return image * inside[..., None]
 
 
 def vary_intensity(image: Float, augmentation: Augmentation, rng: np.random.Generator) -> Float:
@@ -155,7 +183,7 @@ def vary_intensity(image: Float, augmentation: Augmentation, rng: np.random.Gene
         image = (image - mean) * rng.uniform(0.7, 1.4) + mean
     image = np.clip(image * gain, 0.0, 1.0)
     if a.gamma > 0:
-        image = image ** np.exp(rng.normal(0.0, a.gamma, channels)).astype(np.float32)
+        image = TISSUE * (image / TISSUE) ** np.exp(rng.normal(0.0, a.gamma, channels)).astype(np.float32)
     if rng.random() < a.blur:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
     if rng.random() < a.noise:

@@ -2,43 +2,77 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gliomask.dataset.augment import Augmentation, drop_sequences, remove_outside, vary_intensity, warp
+from gliomask.dataset.augment import Augmentation, draw_outside, drop_sequences, remove_outside, vary_intensity, warp
 from gliomask.dataset.index import Patient
+from gliomask.errors import InputError
+from gliomask.io import read_mask
 from gliomask.preprocess import Normalisation, Windows, apply_windows, intensity_windows
 
 SINGLE_SLICE = 0.3  # share of slices normalised by themselves, as a lone PNG will be
 
 
 @dataclass(frozen=True)
-class Case:
-    """One patient in memory, with the intensity windows of the volume and of each slice.
+class CaseWindows:
+    """Intensity windows of a case as a volume and of each of its slices by itself."""
 
-    ``images`` is ``(z, y, x, 3)`` uint8, ``masks`` ``(z, y, x)`` bool, ``centre`` the head's middle
-    as ``(y, x)``.
+    volume: Windows
+    slices: list[Windows]
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8], normalisation: Normalisation) -> "CaseWindows":
+        """Return the windows of images ``(z, y, x, c)``."""
+        return cls(intensity_windows(images, normalisation), [intensity_windows(image, normalisation) for image in images])
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient in memory, with its intensity windows.
+
+    ``images`` is ``(z, y, x, 3)`` uint8, ``masks`` ``(z, y, x, k)`` bool with the tumour first and
+    the brain, where it is known, second; ``windows`` are those of the images, ``stripped`` those of
+    the images without skull; ``centre`` is the head's middle as ``(y, x)``.
     """
 
     images: NDArray[np.uint8]
     masks: NDArray[np.bool_]
-    windows: Windows
-    slice_windows: list[Windows]
+    windows: CaseWindows
     tumour_slices: NDArray[np.intp]
     centre: tuple[float, float]
+    stripped: CaseWindows | None = None
 
 
-def load_case(patient: Patient, normalisation: Normalisation) -> Case:
-    """Return the patient read into memory with everything that batches need to know of it."""
-    images, masks = patient.load()
-    windows = intensity_windows(images, normalisation)
-    slice_windows = [intensity_windows(image, normalisation) for image in images]
-    head = apply_windows(images, windows).max(axis=-1).mean(axis=0) > 0.08
+def load_case(patient: Patient, normalisation: Normalisation, brain_masks: Path | None = None) -> Case:
+    """Return the patient read into memory with everything that batches need to know of it.
+
+    Parameters
+    ----------
+    brain_masks
+        A folder with ``<patient>/<slice>_mask.png`` for every slice, white where the brain is.
+
+    Raises
+    ------
+    InputError
+        A file is missing, unreadable, or a brain mask of another size than its slice.
+    """
+    images, tumour = patient.load()
+    windows = CaseWindows.of(images, normalisation)
+    head = apply_windows(images, windows.volume).max(axis=-1).mean(axis=0) > 0.08
     rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
     centre = tuple(float(span[0] + span[-1]) / 2 if span.size else images.shape[1] / 2 for span in (rows, columns))
-    tumour = np.flatnonzero(masks.any(axis=(1, 2)))
-    return Case(images, masks, windows, slice_windows, tumour, (centre[0], centre[1]))
+    tumour_slices = np.flatnonzero(tumour.any(axis=(1, 2)))
+    if brain_masks is None:
+        return Case(images, tumour[..., None], windows, tumour_slices, (centre[0], centre[1]))
+    paths = [brain_masks / patient.name / f"{image.stem}_mask.png" for image in patient.images]
+    brain = np.concatenate([read_mask(path) for path in paths])
+    if brain.shape != tumour.shape:
+        raise InputError(f"{paths[0].parent}: brain masks of shape {brain.shape}, the patient's slices are {tumour.shape} (z, y, x).")
+    stripped = CaseWindows.of(images * brain[..., None], normalisation)
+    return Case(images, np.stack([tumour, brain], axis=-1), windows, tumour_slices, (centre[0], centre[1]), stripped)
 
 
 def make_batch(
@@ -76,14 +110,16 @@ def _draw_slice(cases: Sequence[Case], tumour_share: float | None, rng: np.rando
 def _make_sample(
     case: Case, z: int, size: int, zoom: float, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    windows = case.slice_windows[z] if rng.random() < SINGLE_SLICE else case.windows
+    outside = draw_outside(augmentation, rng)
+    windows = case.stripped if outside == "skull removed" and case.stripped is not None else case.windows
     centre = case.centre if size < max(case.images.shape[1:3]) else _middle(case)
-    raw, mask = warp(case.images[z], case.masks[z], size, zoom, centre, augmentation, rng)
-    image = apply_windows(raw, windows)
+    raw, masks = warp(case.images[z], case.masks[z], size, zoom, centre, augmentation, rng)
+    tumour, brain = masks[..., 0], masks[..., 1] if masks.shape[-1] > 1 else None
+    image = apply_windows(raw, windows.slices[z] if rng.random() < SINGLE_SLICE else windows.volume)
     image = drop_sequences(image, augmentation, rng)
     image = vary_intensity(image, augmentation, rng)
-    image = remove_outside(image, mask, augmentation, rng)
-    return image, mask.astype(np.float32)[..., None]
+    image = remove_outside(image, tumour, outside, rng, brain)
+    return image, tumour.astype(np.float32)[..., None]
 
 
 def _middle(case: Case) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from gliomask.dataset import Patient, divide, index_dataset, read_split
 from gliomask.errors import EngineError
 from gliomask.evaluation import Protocol, evaluate_patients, summarise
 from gliomask.io import write_text
-from gliomask.models import ModelRecord
+from gliomask.models import ModelRecord, sha256_of
 from gliomask.segmentation import Segmenter
 
 
@@ -40,7 +40,10 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
     except ImportError as error:
         raise EngineError(f"training needs {error.name}. Install it: pip install 'gliomask[train]'.") from error
     recipe = RECIPES[options.recipe]
-    settings = RunSettings(options.output, options.precision, options.seed, options.epochs, options.steps_per_epoch, options.width)
+    settings = RunSettings(
+        options.output, options.precision, options.seed, options.epochs, options.steps_per_epoch, options.width,
+        initial_weights=options.initial_weights, brain_masks=options.brain_masks,
+    )  # fmt: skip
     started = time.monotonic()
     model = train(training, validation, recipe, settings, report)
     history = read_history(options.output)
@@ -54,6 +57,8 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         "epochs": len(history),
         "precision": options.precision,
         "seed": options.seed,
+        "initial_weights": sha256_of(options.initial_weights) if options.initial_weights else None,
+        "brain_masks": options.brain_masks is not None,
         "keras": f"{keras.__version__} on {keras.backend.backend()}",
     }
     try:

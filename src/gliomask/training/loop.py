@@ -19,6 +19,7 @@ from gliomask.dataset.batches import Case, load_case, make_batch
 from gliomask.dataset.index import Patient
 from gliomask.errors import InputError
 from gliomask.metrics import confusion, dice, iou, pixel_accuracy
+from gliomask.models import sha256_of
 from gliomask.preprocess import apply_windows
 from gliomask.training.losses import binary_pixel_accuracy, soft_dice, soft_iou
 from gliomask.training.recipes import Recipe, Stage
@@ -35,7 +36,9 @@ class RunSettings:
     """What a run adds to its recipe.
 
     ``epochs``, ``steps_per_epoch`` and ``width`` override the recipe's where they are not None;
-    ``checkpoint_s`` is the time in seconds between checkpoints.
+    ``checkpoint_s`` is the time in seconds between checkpoints. ``initial_weights`` is a ``.keras``
+    file of the same network to start from, ``brain_masks`` a folder as
+    :func:`gliomask.dataset.batches.load_case` takes it.
     """
 
     output: Path
@@ -45,6 +48,8 @@ class RunSettings:
     steps_per_epoch: int | None = None
     width: int | None = None
     checkpoint_s: float = 180.0
+    initial_weights: Path | None = None
+    brain_masks: Path | None = None
 
     def length(self, recipe: Recipe) -> tuple[int, int]:
         """Return the epochs and the steps of one."""
@@ -92,9 +97,11 @@ def train(
         model = _compiled(recipe, settings.width, epochs * steps_per_epoch)
     identity = _identity(recipe, settings, model.count_params(), (training, validation))
     state = _restore(model, identity, settings.output / CHECKPOINT)
+    if settings.initial_weights is not None and not state.step:
+        _start_from(model, settings.initial_weights)
     if state.step:
         report(f"resumed at step {state.step} of {epochs * steps_per_epoch}")
-    cases = [load_case(patient, recipe.normalisation) for patient in training]
+    cases = [load_case(patient, recipe.normalisation, settings.brain_masks) for patient in training]
     held_out = [load_case(patient, recipe.normalisation) for patient in validation]
     started, first_step, saved = time.monotonic(), state.step, time.monotonic()
     for images, masks in _batches(cases, recipe, settings.seed, state.step, epochs * steps_per_epoch):
@@ -132,8 +139,8 @@ def validate(model: keras.Model, cases: Sequence[Case], stride: int = 1, thresho
     """Return mean per-patient Dice and IoU and the pixel accuracy of the cases, every *stride*-th slice."""
     tables = []
     for case in cases:
-        images = apply_windows(case.images[::stride], case.windows)
-        tables.append(confusion(predict(model, images) >= threshold, case.masks[::stride]))
+        images = apply_windows(case.images[::stride], case.windows.volume)
+        tables.append(confusion(predict(model, images) >= threshold, case.masks[::stride, ..., 0]))
     return {
         "val_dice": float(np.mean([dice(t) for t in tables])),
         "val_iou": float(np.mean([iou(t) for t in tables])),
@@ -180,6 +187,17 @@ def _compiled(recipe: Recipe, width: int | None, steps: int) -> keras.Model:
     model.compile(recipe.optimizer(rate), recipe.loss, metrics=[soft_dice, soft_iou, binary_pixel_accuracy], jit_compile=jit)
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _start_from(model: keras.Model, path: Path) -> None:
+    """Set the weights to those of a trained network."""
+    trained = keras.saving.load_model(path, compile=False, safe_mode=True)
+    shapes, wanted = ([w.shape for w in m.get_weights()] for m in (trained, model))
+    if shapes != wanted:
+        raise InputError(
+            f"{path}: a network of {trained.count_params()} parameters; the recipe's has {model.count_params()} in other places."
+        )
+    model.set_weights(trained.get_weights())
 
 
 def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last: int) -> Iterator[tuple[Any, Any]]:
@@ -260,6 +278,8 @@ def _identity(
         "parameters": parameters,
         "epochs": epochs,
         "steps_per_epoch": steps_per_epoch,
+        "initial_weights": sha256_of(settings.initial_weights) if settings.initial_weights else None,
+        "brain_masks": settings.brain_masks is not None,
         "training": [patient.name for patient in training],
         "validation": [patient.name for patient in validation],
     }
