@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gliomask.errors import EngineError, GliomaskError, InputError, ModelError
+    from gliomask.io import read
     from gliomask.phantom import draw_phantom
     from gliomask.segmentation import Segmentation, Segmenter, segment
     from gliomask.volume import Volume
@@ -25,6 +26,7 @@ _HOMES = {
     "Segmenter": "segmentation",
     "Volume": "volume",
     "draw_phantom": "phantom",
+    "read": "io",
     "segment": "segmentation",
 }
 
@@ -37,6 +39,7 @@ __all__ = [
     "Segmenter",
     "Volume",
     "draw_phantom",
+    "read",
     "segment",
 ]
 

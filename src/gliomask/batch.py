@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gliomask import __version__
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io import CaseSource, read_case
+from gliomask.io.bids import write_derivative
 from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmentation import Segmenter
 
@@ -40,7 +42,8 @@ def finding(content: Mapping[str, Any]) -> str:
     """Return what was found as a phrase, from the content of a ``result.json``."""
     if not content["found"]:
         return f"no tumour found in {content['slices']} slice(s)"
-    return f"tumour found in {content['slices_with_tumour']} of {content['slices']} slice(s), {content['area_pixels']} pixels"
+    size = f"{content['area_pixels']} pixels" if content["spacing_mm"] is None else f"{content['measurements']['volume_ml']:.1f} ml"
+    return f"tumour found in {content['slices_with_tumour']} of {content['slices']} slice(s), {size}"
 
 
 def segment_cases(
@@ -52,7 +55,7 @@ def segment_cases(
     save_probability: bool = False,
     progress: Callable[[Sequence[CaseSource]], Iterable[CaseSource]] = lambda cases: cases,
 ) -> Iterator[Outcome]:
-    """Yield each case's outcome as it is done, its files in ``output/<case>/`` and its row in ``output/cases.csv``.
+    """Yield each case's outcome as it is done, its files in ``output/<case>/`` (``output/cases/<case>/`` for BIDS) and its row in ``output/cases.csv``.
 
     Raises
     ------
@@ -66,14 +69,15 @@ def segment_cases(
     table = CasesTable(output / "cases.csv")
     try:
         for case in progress(cases):
-            outcome = _segment_case(case, segmenter, output / case.name, overwrite, save_probability)
+            outcome = _segment_case(case, segmenter, output, overwrite, save_probability)
             table.add(outcome.case, outcome.status, outcome.content, outcome.reason)
             yield outcome
     finally:  # an interrupted run has its table too
         table.write()
 
 
-def _segment_case(case: CaseSource, segmenter: Segmenter, folder: Path, overwrite: bool, save_probability: bool) -> Outcome:
+def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrite: bool, save_probability: bool) -> Outcome:
+    folder = output / case.folder
     try:
         earlier = None if overwrite or case.problem else read_result(folder)
         if earlier is not None:
@@ -83,6 +87,7 @@ def _segment_case(case: CaseSource, segmenter: Segmenter, folder: Path, overwrit
             return Outcome(case.name, "kept", earlier)
         result = segmenter.segment(read_case(case))
         save_segmentation(result, folder, overwrite=overwrite, save_probability=save_probability)
+        write_derivative(case, folder, output, __version__)
         return Outcome(case.name, "done", read_result(folder))
     except GliomaskError as error:
         return Outcome(case.name, "failed", reason=str(error))
@@ -92,12 +97,13 @@ def _segment_case(case: CaseSource, segmenter: Segmenter, folder: Path, overwrit
 
 def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segmenter, folder: Path, save_probability: bool) -> str:
     """Return in what an earlier result differs from the one that this run would make; nothing if in nothing."""
-    if (earlier.get("model", {}).get("sha256"), earlier.get("threshold")) != (segmenter.model.sha256, segmenter.threshold):
-        return "of another model or threshold"
+    settings = (segmenter.model.sha256, segmenter.threshold, segmenter.min_lesion_ml)
+    if (earlier.get("model", {}).get("sha256"), earlier.get("threshold"), earlier.get("min_lesion_ml")) != settings:
+        return "of another model, threshold or smallest lesion"
     if earlier.get("input_sha256") != case.sha256():
         return "of another input, or the input has changed"
     if missing := [name for name in earlier["files"] if not (folder / name).is_file()]:
         return f"of which {missing[0]} is missing"
-    if save_probability and not any(name.endswith("_probability.png") for name in earlier["files"]):
+    if save_probability and not any(name.endswith("_probability.nii.gz") for name in earlier["files"]):
         return "without probabilities"
     return ""

@@ -53,11 +53,11 @@ def _printable(text: str) -> str:
 
 def _segment(options: argparse.Namespace) -> int:
     from gliomask.batch import segment_cases
-    from gliomask.io import find_cases
+    from gliomask.io import find_cases, with_choices
     from gliomask.segmentation import Segmenter
 
-    cases = find_cases(options.inputs)
-    segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads)
+    cases = with_choices(find_cases(options.inputs), options.pre, options.post, options.series)
+    segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads, min_lesion_ml=options.min_lesion_ml)
     wanted = {"overwrite": options.overwrite, "save_probability": options.save_probability}
     outcomes = []
     try:
@@ -72,6 +72,45 @@ def _segment(options: argparse.Namespace) -> int:
     if not options.json:
         _print(f"{len(outcomes) - failed} of {len(outcomes)} cases done; table: {options.output / 'cases.csv'}")
     return SOME_FAILED if failed else DONE
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from gliomask.measure import format_measurements, measurements
+
+    outcomes: list[dict[str, Any]] = []
+    for path in options.masks:
+        outcome: dict[str, Any] = {"mask": str(path), "status": "done", "reason": "", "measurements": None}
+        try:
+            outcome["measurements"] = measurements(*_read_mask(path))
+        except (GliomaskError, OSError) as error:
+            outcome |= {"status": "failed", "reason": str(error)}
+            _say(f"gliomask: {error}")
+        else:
+            if not options.json:
+                _print(format_measurements(str(path), outcome["measurements"]))
+        outcomes.append(outcome)
+    if options.json:
+        _print(json.dumps(outcomes, indent=2))
+    return SOME_FAILED if any(outcome["status"] == "failed" for outcome in outcomes) else DONE
+
+
+def _read_mask(path: Path) -> tuple[Any, Any]:
+    """Return a mask (z, y, x) and its affine, None for an image file."""
+    from gliomask.io import read_mask
+
+    if not path.name.casefold().endswith((".nii", ".nii.gz")):
+        return read_mask(path), None
+    from gliomask.io.nifti import read_nifti_mask
+
+    return read_nifti_mask(path)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from gliomask.report.page import write_report
+
+    for file in write_report(options.case, options.output, pdf=options.pdf, with_identifiers=options.with_identifiers):
+        _print(f"written: {file}")
+    return DONE
 
 
 def _progress_bar(quiet: bool) -> Any:
@@ -150,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gliomask {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_segment, _add_evaluate, _add_app, _add_info, _add_train, _add_split):
+    for add in (_add_segment, _add_measure, _add_report, _add_evaluate, _add_app, _add_info, _add_train, _add_split):
         add(commands)
     return parser
 
@@ -158,17 +197,47 @@ def _parser() -> argparse.ArgumentParser:
 def _add_segment(commands: Any) -> None:
     parser = _command(
         commands, "segment", _segment,
-        "segment slices and folders of slices",
-        "gliomask segment scans/ --output results/",
-        "An input is a PNG, JPEG or TIFF slice (8 or 16 bit; a grey one counts as FLAIR), a multi-page TIFF, a folder of "
-        "slices (one case), or a folder of such folders. Files named *_mask.* are reference masks and passed over.",
+        "outline the abnormality in slices, NIfTI, DICOM and BIDS",
+        "gliomask segment study/ --output results/",
+        "An input is a FLAIR volume as NIfTI (.nii, .nii.gz); a folder or a zip of DICOM files, in which the FLAIR series is found; a "
+        "BIDS dataset; a PNG, JPEG or TIFF slice (a grey one counts as FLAIR); a folder of slices (one case); or a folder of any of "
+        "these. Files named *_mask.* are reference masks and passed over. Masks lie on the input's own grid.",
     )  # fmt: skip
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image file, folder of slices, or folder of folders")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where DIR/<case>/ and DIR/cases.csv are written")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
-    parser.add_argument("--save-probability", action="store_true", help="write <slice>_probability.png too (16 bit, 65535 is 1)")
+    parser.add_argument("--save-probability", action="store_true", help="write probabilities too, in the same formats as the masks")
+    parser.add_argument("--pre", type=Path, metavar="T1", help="NIfTI: T1 before contrast, in the same space as FLAIR")
+    parser.add_argument("--post", type=Path, metavar="T1CE", help="NIfTI: T1 after contrast, in the same space as FLAIR")
+    parser.add_argument("--series", metavar="SERIES", help="DICOM: the FLAIR series' UID, number or part of its description")
+    parser.add_argument("--min-lesion-ml", type=_volume, metavar="ML", help="leave out lesions smaller than this (default: keep all)")
     _model_options(parser)
     _json_option(parser)
+
+
+def _add_measure(commands: Any) -> None:
+    parser = _command(
+        commands, "measure", _measure,
+        "measure masks of this or another tool: millilitres, lesions, diameters",
+        "gliomask measure results/case/case_mask.nii.gz",
+        "A mask is NIfTI (.nii, .nii.gz; whatever is not 0 is inside), or a PNG or TIFF, which carry no spacing and give voxels alone. "
+        "Diameters are the longest axial one and its perpendicular, as in the RANO criteria.",
+    )  # fmt: skip
+    parser.add_argument("masks", nargs="+", type=Path, metavar="MASK", help="mask file")
+    _json_option(parser)
+
+
+def _add_report(commands: Any) -> None:
+    parser = _command(
+        commands, "report", _report,
+        "write a page on a case's results that anyone can open or print",
+        "gliomask report results/case --pdf",
+        "The page holds its pictures and fetches nothing. Names of the case and its files stay out of it unless asked for.",
+    )  # fmt: skip
+    parser.add_argument("case", type=Path, metavar="CASE", help="a case's folder of results, as gliomask segment writes it")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: CASE/report.html)")
+    parser.add_argument("--pdf", action="store_true", help="print it as PDF too, with WeasyPrint, Chromium or Chrome if one is installed")
+    parser.add_argument("--with-identifiers", action="store_true", help="name the case, its slices and files in the page")
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -274,6 +343,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
     return int(text)
+
+
+def _volume(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a volume in millilitres above 0")
+    return value
 
 
 def _seed(text: str) -> int:

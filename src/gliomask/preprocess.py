@@ -16,6 +16,9 @@ Float = NDArray[np.float32]
 Windows = list[tuple[float, float]]
 """For each channel the intensities that map to 0 and 1."""
 
+PADDING_SHARE = 0.1
+"""Share of exact zeros from which they are padding, not tissue."""
+
 FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 
 
@@ -64,11 +67,30 @@ def intensity_window(channel: NDArray[Any], normalisation: Normalisation) -> tup
     if channel.size == 0:
         return 0.0, 1.0
     low = float(np.percentile(channel, 1))
-    foreground: NDArray[Any] = channel[channel > channel.mean()]
-    if foreground.size == 0:
+    tissue: NDArray[Any] = channel[foreground(channel)]
+    if tissue.size == 0:
         return low, low + 1.0
-    median = float(np.median(foreground))
+    median = float(np.median(tissue))
     return low, low + max(median - low, float(np.finfo(np.float32).eps)) * normalisation.headroom
+
+
+def foreground(channel: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where a channel is brighter than its mean: roughly the head, or the brain where there is no more."""
+    bright: NDArray[np.bool_] = channel > channel.mean()
+    return bright
+
+
+def lower_padding(channel: NDArray[Any]) -> NDArray[Any]:
+    """Return a channel with its padding set to its smallest value, where padding lies among the tissue's values.
+
+    Scans that were scaled to zero mean within the brain have 0 around it, which is as bright as
+    tissue. Padding is a zero that more than :data:`PADDING_SHARE` of the voxels are, exactly; what a scanner
+    measures never repeats itself like that.
+    """
+    if channel.dtype.kind != "f" or float(channel.min()) >= 0.0:
+        return channel
+    is_zero = channel == 0.0
+    return np.where(is_zero, channel.min(), channel) if is_zero.mean() > PADDING_SHARE else channel
 
 
 def intensity_windows(voxels: NDArray[Any], normalisation: Normalisation) -> Windows:

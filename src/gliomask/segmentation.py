@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,24 @@ from numpy.typing import NDArray
 
 from gliomask.engine import BATCH, Engine, KerasEngine, OnnxEngine
 from gliomask.errors import InputError, ModelError
-from gliomask.io import find_cases, read_case
+from gliomask.grid import axial_grid
+from gliomask.io import read
+from gliomask.measure import Removed, measurements, remove_small
 from gliomask.models import DEFAULT, ModelRecord, find_model
 from gliomask.preprocess import (
+    Windows,
     apply_windows,
     fill_channels,
+    foreground,
     from_network_grid,
+    intensity_window,
     intensity_windows,
+    lower_padding,
     to_network_grid,
 )
 from gliomask.volume import Volume
+
+Progress = Callable[[int, int], None]
 
 Input = str | os.PathLike[str] | NDArray[Any] | Volume
 
@@ -42,6 +51,10 @@ class Segmentation:
         Which model, and what ran it.
     seconds
         Time from the volume in memory to the probabilities.
+    notes
+        What the user should know of how the slices were laid through the volume.
+    min_lesion_ml
+        Lesions smaller than this are left out of the mask; None keeps all.
     """
 
     volume: Volume
@@ -50,11 +63,31 @@ class Segmentation:
     model: ModelRecord
     engine: str
     seconds: float
+    notes: tuple[str, ...] = ()
+    min_lesion_ml: float | None = None
 
-    @property
+    @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """The abnormality, ``(z, y, x)`` bool; all False is a valid result."""
-        return self.probability >= self.threshold
+        return self._mask_and_removed[0]
+
+    @property
+    def removed(self) -> Removed:
+        """The lesions that were left out of the mask because they are smaller than asked for."""
+        return self._mask_and_removed[1]
+
+    @cached_property
+    def _mask_and_removed(self) -> tuple[NDArray[np.bool_], Removed]:
+        marked = self.probability >= self.threshold
+        if self.min_lesion_ml is None:
+            return marked, Removed(0, 0.0)
+        return remove_small(marked, self.volume.affine, self.min_lesion_ml)
+
+    @cached_property
+    def measurements(self) -> dict[str, Any]:
+        """Volume, lesions and diameters, ready for JSON; see :func:`gliomask.measure.measurements`."""
+        head = foreground(self.volume.flair) if self.volume.oriented and self.volume.affine is not None else None
+        return measurements(self.mask, self.volume.affine, head=head, probability=self.probability)
 
     @property
     def found(self) -> bool:
@@ -94,6 +127,8 @@ class Segmenter:
         In place of the model's own, above 0 and up to 1.
     threads
         Processor threads for one call; None takes all that the process may use.
+    min_lesion_ml
+        Lesions smaller than this many millilitres are left out of the mask; None keeps all.
 
     Raises
     ------
@@ -101,8 +136,16 @@ class Segmenter:
         The model cannot be used, its runtime is missing, or the threshold is out of range.
     """
 
-    def __init__(self, model: str | os.PathLike[str] = DEFAULT, *, threshold: float | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = DEFAULT,
+        *,
+        threshold: float | None = None,
+        threads: int | None = None,
+        min_lesion_ml: float | None = None,
+    ) -> None:
         """Load the model."""
+        self.min_lesion_ml = min_lesion_ml
         self.model = find_model(os.fspath(model))
         self.threshold = self.model.threshold if threshold is None else checked_threshold(threshold)
         self.engine: Engine = KerasEngine(self.model.path) if self.model.path.suffix == ".keras" else OnnxEngine(self.model.path, threads)
@@ -120,38 +163,60 @@ class Segmenter:
                 f"expected {wanted} and 1."
             )
 
-    def segment(self, case: Input, progress: Callable[[int, int], None] | None = None) -> Segmentation:
+    def segment(self, case: Input, progress: Progress | None = None) -> Segmentation:
         """Return the segmentation of one case.
 
         Parameters
         ----------
         case
-            A path of one case (an image file, a folder of slices), a :class:`Volume`, or an array as
-            :meth:`Volume.from_array` takes it.
+            A path of one case (an image file, a folder of slices, NIfTI, DICOM, a zip of them), a
+            :class:`Volume`, or an array as :meth:`Volume.from_array` takes it.
         progress
             Called with the slices done and the slices in all, after each batch.
 
         Raises
         ------
         InputError
-            The case cannot be read, or the path holds several.
+            The case cannot be read, the path holds several, or lies too far off the axial plane.
         """
         volume = _as_volume(case)
+        if self.min_lesion_ml is not None and volume.affine is None:
+            raise InputError(
+                f"{volume.source or volume.name}: carries no spacing, so no lesion can be measured in ml. Leave out min_lesion_ml."
+            )
         started = time.perf_counter()
-        windows = intensity_windows(volume.voxels, self.model.normalisation)
-        depth, height, width = volume.voxels.shape[:3]
+        if volume.affine is None:
+            probability, notes = self._predict_slices(volume.voxels, progress), ()
+        else:
+            probability, notes = self._predict_volume(volume, progress)
+        np.clip(probability, 0.0, 1.0, out=probability)
+        seconds = time.perf_counter() - started
+        return Segmentation(volume, probability, self.threshold, self.model, self.engine.description, seconds, notes, self.min_lesion_ml)
+
+    def _predict_slices(self, voxels: NDArray[Any], progress: Progress | None, windows: Windows | None = None) -> NDArray[np.float32]:
+        """Return probabilities ``(z, y, x)`` for axial slices ``(z, y, x, c)``."""
+        windows = windows or intensity_windows(voxels, self.model.normalisation)
+        depth, height, width = voxels.shape[:3]
         probability = np.empty((depth, height, width), np.float32)
         for z in range(0, depth, BATCH):
-            slices = apply_windows(volume.voxels[z : z + BATCH], windows)
+            slices = apply_windows(voxels[z : z + BATCH], windows)
             slices = to_network_grid(slices, self.model.input_size)
             slices = np.ascontiguousarray(fill_channels(slices, len(self.model.channels)))
             predicted = self.engine.run(slices)
             probability[z : z + BATCH] = from_network_grid(predicted, height, width)
             if progress is not None:
                 progress(min(z + BATCH, depth), depth)
-        np.clip(probability, 0.0, 1.0, out=probability)
-        seconds = time.perf_counter() - started
-        return Segmentation(volume, probability, self.threshold, self.model, self.engine.description, seconds)
+        return probability
+
+    def _predict_volume(self, volume: Volume, progress: Progress | None) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+        """Return probabilities on the grid of a volume with geometry, and what is to be told of the way there and back."""
+        depth, height, width = volume.voxels.shape[:3]
+        channels = [lower_padding(volume.voxels[..., c]) for c in range(volume.voxels.shape[-1])]
+        windows = [intensity_window(channel, self.model.normalisation) for channel in channels]
+        name = str(volume.source or volume.name)
+        grid = axial_grid(volume.affine, (depth, height, width), self.model.input_size, foreground(channels[len(channels) // 2]), name)
+        slices = np.stack([grid.sample(channel, window[0]) for channel, window in zip(channels, windows, strict=True)], axis=-1)
+        return grid.restore(self._predict_slices(slices, progress, windows)), grid.notes
 
 
 def segment(case: Input, *, model: str | os.PathLike[str] = DEFAULT, threshold: float | None = None) -> Segmentation:
@@ -185,8 +250,4 @@ def _as_volume(case: Input) -> Volume:
         return case
     if isinstance(case, np.ndarray):
         return Volume.from_array(case)
-    cases = find_cases([Path(case)])
-    if len(cases) > 1:
-        names = ", ".join(c.name for c in cases[:5])
-        raise InputError(f"{case}: holds {len(cases)} cases ({names}…); call once for each, or use the command line.")
-    return read_case(cases[0])
+    return read(case)

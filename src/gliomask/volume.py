@@ -1,6 +1,6 @@
 """The one data type: voxels, where they came from and what is known of their geometry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,23 @@ from gliomask.errors import InputError
 CHANNELS = ("pre-contrast T1", "FLAIR", "post-contrast T1")
 """What the three channels of a slice are, in the order of the LGG dataset."""
 
+SMALLEST_SPACING_MM = 1e-3
+"""Below a micrometre a spacing is an error of the header, not of a scanner."""
+
+FLATTEST = 1e-3
+"""Volume of the parallelepiped of the voxel axes' unit vectors below which they lie in one plane."""
+
 
 @dataclass(frozen=True)
 class Volume:
-    """One case: a stack of axial slices.
+    """One case: a stack of slices, with or without geometry.
 
     Attributes
     ----------
     voxels
         Shape ``(z, y, x, c)``, any real dtype, *c* being 3 (pre-contrast, FLAIR, post-contrast) or
-        1 (FLAIR alone). A single slice has ``z = 1``.
+        1 (FLAIR alone). A single slice has ``z = 1``. They lie as the file has them; without an
+        affine they are axial slices, patient's right on the left, front on top.
     name
         The case's name; results are filed under it.
     slice_names
@@ -32,6 +39,14 @@ class Volume:
         What was done on reading that the user should know of, such as a dropped alpha channel.
     sha256
         Over the names and bytes of the files it was read from; None for an array.
+    affine
+        ``(4, 4)`` float64, from voxel indices in the order x, y, z to millimetres in RAS+ (right,
+        anterior, superior), as nibabel has it; None where the input carries no geometry.
+    origin
+        What the reader keeps for writing results in the input's own kind: a NIfTI header, DICOM
+        headers. Only ``io`` looks inside.
+    oriented
+        Whether the affine's directions are those of the patient; if not, only its spacing counts.
     """
 
     voxels: NDArray[Any]
@@ -40,6 +55,9 @@ class Volume:
     source: Path | None = None
     notes: tuple[str, ...] = ()
     sha256: str | None = None
+    affine: NDArray[np.float64] | None = None
+    origin: Any = field(default=None, repr=False, compare=False)
+    oriented: bool = True
 
     def __post_init__(self) -> None:
         """Check the shape and fill in the slices' names."""
@@ -57,6 +75,22 @@ class Volume:
             raise InputError(f"{self.name}: {len(self.slice_names)} slice names for {len(v)} slices.")
         if len(set(self.slice_names)) < len(v) or any({"/", "\\"} & set(name) for name in self.slice_names):
             raise InputError(f"{self.name}: slice names have to differ and to be plain file names; found {list(self.slice_names)}.")
+
+        if self.affine is not None:
+            object.__setattr__(self, "affine", checked_affine(self.affine, str(self.source or self.name)))
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """Distance of neighbouring voxels along x, y and z in mm; None without geometry."""
+        if self.affine is None:
+            return None
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def voxel_ml(self) -> float | None:
+        """The volume of a voxel in millilitres, |det(affine)| / 1000; None without geometry."""
+        return None if self.affine is None else float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
 
     @property
     def flair(self) -> NDArray[Any]:
@@ -90,3 +124,21 @@ class Volume:
                 )
             array = array[None] if array.shape[2] in (1, 3) else array[..., None]
         return cls(array, name)
+
+
+def checked_affine(affine: NDArray[Any], name: str) -> NDArray[np.float64]:
+    """Return the affine as ``(4, 4)`` float64.
+
+    Raises
+    ------
+    InputError
+        It is of another shape, not finite, or singular: voxels without extent.
+    """
+    matrix = np.asarray(affine, np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise InputError(f"{name}: an affine of {matrix.tolist()}; expected four rows of four finite numbers. Mend the header.")
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    if spacing.min() < SMALLEST_SPACING_MM or abs(np.linalg.det(matrix[:3, :3] / spacing)) < FLATTEST:
+        shown = ", ".join(f"{s:.3g}" for s in spacing)
+        raise InputError(f"{name}: its affine is singular (spacing {shown} mm); voxels have no extent. Mend the header.")
+    return matrix

@@ -5,6 +5,8 @@ from pathlib import Path
 
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+
 RESULT = "result.json"
 """The record of a finished case; a folder that holds one is output, not input."""
 
@@ -33,9 +35,30 @@ def page_names(stem: str, pages: int) -> tuple[str, ...]:
     return (stem,) if pages == 1 else tuple(f"{stem}_{page}" for page in range(1, pages + 1))
 
 
+def stem_of(path: Path) -> str:
+    """Return the file's name without its ending, ``.nii.gz`` being one.
+
+    >>> stem_of(Path("head.nii.gz")), stem_of(Path("head.v2.png"))
+    ('head', 'head.v2')
+    """
+    name = path.name
+    return name[: -len(".nii.gz")] if name.casefold().endswith(".nii.gz") else path.stem
+
+
 def is_mask(path: Path) -> bool:
-    """Return whether the file is a reference mask by its name (``*_mask.*``), never an input."""
-    return path.stem.casefold().endswith("_mask")
+    """Return whether the file is a reference mask by its name (``*_mask.*``; NIfTI also ``*_seg``, ``*_probability``), never an input."""
+    endings = ("_mask", "_seg", "_probseg", "_probability") if is_nifti(path) else ("_mask",)
+    return stem_of(path).casefold().endswith(endings)
+
+
+def is_nifti(path: Path) -> bool:
+    """Return whether the file's ending is NIfTI's."""
+    return path.name.casefold().endswith(NIFTI_ENDINGS) and not path.name.startswith(".")
+
+
+def is_zip(path: Path) -> bool:
+    """Return whether the file's ending is that of a zip archive."""
+    return path.suffix.casefold() == ".zip" and not path.name.startswith(".")
 
 
 def is_image(path: Path) -> bool:

@@ -15,7 +15,7 @@ from PIL import Image
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside *path* that becomes *path* if the block ends well, and goes if it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".partial-{secrets.token_hex(8)}{path.suffix}")
+    temporary = path.with_name(f".partial-{secrets.token_hex(8)}{''.join(path.suffixes[-2:])}")  # .nii.gz has two
     temporary.touch(exist_ok=False)  # with the permissions that the user's umask gives, unlike tempfile's
     try:
         yield temporary

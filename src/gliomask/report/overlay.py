@@ -1,11 +1,13 @@
 """Pictures: the slice with the abnormality outlined or filled."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from gliomask.grid import radiological
 from gliomask.segmentation import Segmentation
 
 Pixels = NDArray[np.uint8]
@@ -15,6 +17,7 @@ OUTLINE = (255, 176, 0)
 
 TILE = 256
 COLUMNS = 6
+MAX_TILES = 60
 CAPTION = 18
 
 
@@ -45,21 +48,65 @@ def overlay_slice(grey: Pixels, mask: NDArray[np.bool_], opacity: float = 0.0) -
     return rgb.astype(np.uint8)
 
 
-def contact_sheet(result: Segmentation) -> Pixels:
-    """Return all slices of a case as one RGB picture, in reading order, each with its number and area."""
-    grey, mask = display_grey(result.volume.flair), result.mask
+@dataclass(frozen=True)
+class SheetLayout:
+    """How a contact sheet is laid out: tiles ``(width, height)`` in pixels under captions, row by row.
+
+    ``shown_slices`` are the axial slices that have a tile, counted from 0 at the bottom of the head.
+    """
+
+    tile: tuple[int, int]
+    columns: int
+    caption: int
+    shown_slices: tuple[int, ...]
+
+
+def axial_view(result: Segmentation) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[float, float]]:
+    """Return FLAIR and mask ``(z, y, x)`` as axial slices upright, patient's right on the left, and a pixel's height and width.
+
+    No interpolation: the volume's own axes, turned and flipped. Without geometry they are as they
+    came, a pixel being 1 x 1.
+    """
+    volume = result.volume
+    if volume.affine is None or volume.spacing_mm is None:
+        return volume.flair, result.mask, (1.0, 1.0)
+    axes, flips = radiological(volume.affine)
+    spacing_zyx = volume.spacing_mm[::-1]
+    height, width = spacing_zyx[axes[1]], spacing_zyx[axes[2]]
+    return volume.flair.transpose(axes)[flips], result.mask.transpose(axes)[flips], (height, width)
+
+
+def contact_sheet(result: Segmentation) -> tuple[Pixels, SheetLayout]:
+    """Return a case's axial slices as one RGB picture, each with its number and area, and how it is laid out.
+
+    A volume of more than :data:`MAX_TILES` slices is thinned out: of each run of neighbours the one
+    with most tumour is shown.
+    """
+    flair, mask, (pixel_height, pixel_width) = axial_view(result)
+    grey = display_grey(flair)
     depth, height, width = mask.shape
-    scale = min(1.0, TILE / max(height, width))
-    tile = (max(1, round(width * scale)), max(1, round(height * scale)))
-    columns = min(COLUMNS, depth)
-    rows = -(-depth // columns)
-    sheet = Image.new("RGB", (columns * tile[0], rows * (tile[1] + CAPTION)))
+    areas = np.count_nonzero(mask, axis=(1, 2))
+    step = -(-depth // MAX_TILES)
+    shown = tuple(int(z + np.argmax(areas[z : z + step])) for z in range(0, depth, step))
+    size_mm = np.array([width * pixel_width, height * pixel_height])
+    largest = min(TILE, max(height, width)) if pixel_height == pixel_width else TILE
+    tile_width, tile_height = (max(1, round(float(s))) for s in size_mm * largest / size_mm.max())
+    layout = SheetLayout((tile_width, tile_height), min(COLUMNS, len(shown)), CAPTION, shown)
+    rows = -(-len(shown) // layout.columns)
+    sheet = Image.new("RGB", (layout.columns * tile_width, rows * (tile_height + CAPTION)))
     draw = ImageDraw.Draw(sheet)
-    for z in range(depth):
-        left, top = z % columns * tile[0], z // columns * (tile[1] + CAPTION)
-        picture = Image.fromarray(overlay_slice(grey[z], mask[z]))
-        sheet.paste(picture.resize(tile, Image.Resampling.LANCZOS) if scale < 1 else picture, (left, top + CAPTION))
-        area = int(mask[z].sum())
-        caption = f"{z + 1}" + (f": {area} px" if area else "")
-        draw.text((left + 5, top + 3), caption, fill=OUTLINE if area else (150, 150, 150))
-    return np.asarray(sheet)
+    for place, z in enumerate(shown):
+        left, top = place % layout.columns * tile_width, place // layout.columns * (tile_height + CAPTION)
+        sheet.paste(_tile(grey[z], mask[z], layout.tile), (left, top + CAPTION))
+        caption = f"{z + 1}" + (f": {areas[z]} px" if areas[z] else "")
+        draw.text((left + 5, top + 3), caption, fill=OUTLINE if areas[z] else (150, 150, 150))
+    return np.asarray(sheet), layout
+
+
+def _tile(grey: Pixels, mask: NDArray[np.bool_], size: tuple[int, int]) -> Image.Image:
+    """Return a slice with outline at a tile's size; scaled first, so that the outline is as fine on any grid."""
+    if grey.shape == size[::-1]:
+        return Image.fromarray(overlay_slice(grey, mask))
+    scaled = Image.fromarray(np.ascontiguousarray(grey)).resize(size, Image.Resampling.LANCZOS)
+    marked = Image.fromarray(np.ascontiguousarray(mask).astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    return Image.fromarray(overlay_slice(np.asarray(scaled), np.asarray(marked) > 127))

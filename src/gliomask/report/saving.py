@@ -8,6 +8,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +17,51 @@ import numpy as np
 import gliomask
 from gliomask.errors import InputError
 from gliomask.io import write_png, write_text
+from gliomask.io.dicom import DicomOrigin
 from gliomask.io.naming import RESULT
 from gliomask.measure import area_pixels
-from gliomask.report.overlay import contact_sheet
+from gliomask.report.overlay import SheetLayout, axial_view, contact_sheet
 from gliomask.segmentation import Segmentation
+from gliomask.volume import Volume
 
 OVERLAY = "overlay.png"
 WRITE_EVERY_S = 2.0  # the whole table is rewritten each time, which thousands of cases would feel
 NOTICE = "Research software, not a medical device: not for diagnosis or treatment."
 COLUMNS = (
-    "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "max_probability",
-    "model", "threshold", "seconds", "reason",
+    "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "volume_ml", "lesions",
+    "longest_axial_diameter_mm", "perpendicular_mm", "max_probability", "model", "threshold", "seconds", "reason",
 )  # fmt: skip
 
 
-def summary(result: Segmentation, files: tuple[str, ...] = ()) -> dict[str, Any]:
+def summary(result: Segmentation, files: tuple[str, ...] = (), overlay: SheetLayout | None = None) -> dict[str, Any]:
     """Return the content of ``result.json``: what was found, with what, and how long it took.
 
-    Areas are in pixels of the input's grid: an image file carries no spacing, so there are no
-    millimetres to give.
+    Slices are axial ones, counted from the bottom of the head. Millilitres and millimetres stand in
+    ``measurements`` where the input has a geometry; image files have none.
     """
-    areas = area_pixels(result.mask)
+    volume = result.volume
+    _, mask, _ = axial_view(result)
+    areas = area_pixels(mask)
     return {
-        "case": result.volume.name,
+        "case": volume.name,
         "found": any(areas),
         "slices": len(areas),
         "slices_with_tumour": sum(area > 0 for area in areas),
         "area_pixels": sum(areas),
-        "area_pixels_per_slice": dict(zip(result.volume.slice_names, areas, strict=True)),
+        "area_pixels_per_slice": _per_slice(volume, areas),
+        "measurements": result.measurements,
         "max_probability": round(result.max_probability, 4),
         "threshold": result.threshold,
+        "min_lesion_ml": result.min_lesion_ml,
+        "removed": asdict(result.removed),
         "model": {"name": result.model.name, "sha256": result.model.sha256, "recipe": result.model.recipe},
-        "size_pixels": {"height": result.probability.shape[1], "width": result.probability.shape[2]},
-        "spacing_mm": None,
-        "input_sha256": result.volume.sha256,
-        "notes": list(result.volume.notes),
+        "size_pixels": {"height": mask.shape[1], "width": mask.shape[2]},
+        "shape_xyz": list(result.probability.shape[::-1]),
+        "spacing_mm": None if volume.spacing_mm is None else [round(s, 4) for s in volume.spacing_mm],
+        "affine": None if volume.affine is None else volume.affine.tolist(),
+        "input_sha256": volume.sha256,
+        "notes": [*volume.notes, *result.notes],
+        "overlay": None if overlay is None else asdict(overlay),
         "seconds": round(result.seconds, 3),
         "versions": {
             "gliomask": gliomask.__version__,
@@ -63,13 +74,22 @@ def summary(result: Segmentation, files: tuple[str, ...] = ()) -> dict[str, Any]
     }
 
 
+def _per_slice(volume: Volume, areas: list[int]) -> dict[str, int]:
+    """Return the areas of all slice files by name; of a volume's slices those with tumour, by their number from 1."""
+    if volume.affine is None:
+        return dict(zip(volume.slice_names, areas, strict=True))
+    return {str(z): area for z, area in enumerate(areas, start=1) if area}
+
+
 def save_segmentation(result: Segmentation, folder: Path, *, overwrite: bool = False, save_probability: bool = False) -> list[Path]:
     """Write a case's results into *folder* and return the files.
 
-    ``<slice>_mask.png`` (uint8, 0 or 255, the slice's own size), ``overlay.png``, with
-    *save_probability* ``<slice>_probability.png`` (uint16, 65535 being 1), and last of all
-    ``result.json``: where that is missing, the writing was cut short and the folder counts as
-    unfinished.
+    ``<case>_mask.nii.gz`` always, on the input's own grid. Beside it, for image files
+    ``<slice>_mask.png`` (uint8, 0 or 255, the slice's own size), for DICOM ``<case>_seg.dcm``. With
+    *save_probability* the same as probabilities: ``<case>_probability.nii.gz`` (float32),
+    ``<slice>_probability.png`` (uint16, 65535 being 1), ``<case>_probability_seg.dcm``. Then
+    ``overlay.png`` and last of all ``result.json``: where that is missing, the writing was cut short
+    and the folder counts as unfinished.
 
     Raises
     ------
@@ -104,20 +124,47 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def _names(result: Segmentation, save_probability: bool) -> list[str]:
-    kinds = ("mask", "probability") if save_probability else ("mask",)
-    return [f"{name}_{kind}.png" for kind in kinds for name in result.volume.slice_names] + [OVERLAY, RESULT]
+    """Return the files of a case, in the order in which they are written."""
+    case, slices = result.volume.name, result.volume.slice_names
+    names = [f"{case}_mask.nii.gz"]
+    if result.volume.affine is None:
+        names += [f"{name}_mask.png" for name in slices]
+    if isinstance(result.volume.origin, DicomOrigin):
+        names.append(f"{case}_seg.dcm")
+    if save_probability:
+        names += [name.replace("_mask.", "_probability.").replace("_seg.dcm", "_probability_seg.dcm") for name in names]
+    return [*names, OVERLAY, RESULT]
 
 
 def _write_all(result: Segmentation, folder: Path, save_probability: bool) -> list[Path]:
-    mask = result.mask
-    for z, name in enumerate(result.volume.slice_names):
-        write_png(mask[z].astype(np.uint8) * 255, folder / f"{name}_mask.png")
-        if save_probability:
-            write_png(np.round(result.probability[z] * 65535).astype(np.uint16), folder / f"{name}_probability.png")
-    write_png(contact_sheet(result), folder / OVERLAY)
+    from gliomask.io.nifti import write_nifti  # nibabel: half a second that a page showing results need not wait for
+
+    case, volume, mask = result.volume.name, result.volume, result.mask
+    write_nifti(mask, volume, folder / f"{case}_mask.nii.gz")
+    if volume.affine is None:
+        for z, name in enumerate(volume.slice_names):
+            write_png(mask[z].astype(np.uint8) * 255, folder / f"{name}_mask.png")
+            if save_probability:
+                write_png(np.round(result.probability[z] * 65535).astype(np.uint16), folder / f"{name}_probability.png")
+    if save_probability:
+        write_nifti(result.probability, volume, folder / f"{case}_probability.nii.gz")
+    if isinstance(volume.origin, DicomOrigin):
+        _write_segs(result, folder, save_probability)
+    picture, layout = contact_sheet(result)
+    write_png(picture, folder / OVERLAY)
     names = _names(result, save_probability)
-    write_text(json.dumps(summary(result, tuple(names)), indent=2) + "\n", folder / RESULT)
+    write_text(json.dumps(summary(result, tuple(names), layout), indent=2) + "\n", folder / RESULT)
     return [folder / name for name in names]
+
+
+def _write_segs(result: Segmentation, folder: Path, save_probability: bool) -> None:
+    from gliomask.io.seg import write_seg  # highdicom: wanted for DICOM alone
+
+    case, volume = result.volume.name, result.volume
+    model = {"model_name": f"gliomask {result.model.name}", "model_version": f"{gliomask.__version__}, {result.model.sha256[:12]}"}
+    write_seg(result.mask, volume, folder / f"{case}_seg.dcm", **model)
+    if save_probability:
+        write_seg(result.probability, volume, folder / f"{case}_probability_seg.dcm", **model, fractional=True)
 
 
 def _check_room(folder: Path, names: list[str], source: Path | None, overwrite: bool) -> list[str]:
@@ -163,9 +210,7 @@ class CasesTable:
 
     def add(self, case: str, status: str, content: Mapping[str, Any] | None = None, reason: str = "") -> None:
         """Set a case's row from its ``result.json`` content, or from why there is none; the file follows within seconds."""
-        row = {key: content[key] for key in COLUMNS if key in content} if content else {}
-        if content:
-            row["model"] = content["model"]["name"]
+        row = _row(content) if content else {}
         self._rows[case] = {key: str(value) for key, value in (row | {"case": case, "status": status, "reason": reason}).items()}
         if time.monotonic() - self._written > WRITE_EVERY_S:
             self.write()
@@ -178,3 +223,11 @@ class CasesTable:
         writer.writerows(self._rows.values())
         write_text(text.getvalue(), self._path)
         self._written = time.monotonic()
+
+
+def _row(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a case's row from its ``result.json``: of several lesions the diameters of the largest."""
+    measured = content["measurements"]
+    largest = measured["lesions"][0] if measured["lesions"] else {}
+    row = {key: value for source in (largest, measured, content) for key, value in source.items() if key in COLUMNS and value is not None}
+    return row | {"model": content["model"]["name"], "lesions": len(measured["lesions"])}

@@ -1,0 +1,111 @@
+"""Zip archives of a case, unpacked into a folder that goes away again; nothing an archive says of itself is trusted."""
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from tempfile import TemporaryDirectory
+
+from gliomask.errors import InputError
+
+MAX_BYTES = 4 * 2**30
+"""Most bytes that an archive may unpack to; a study of 2,000 slices of 512 x 512 has 1 GiB."""
+
+MAX_FILES = 20_000
+"""Most entries of an archive."""
+
+MAX_RATIO = 200
+"""Most bytes unpacked for each packed one, from :data:`RATIO_FROM_BYTES` on; images reach 50, bombs 1,000."""
+
+RATIO_FROM_BYTES = 16 * 2**20
+"""Bytes below which any ratio does no harm, such as that of an empty mask."""
+
+CHUNK = 2**20
+
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError, LookupError)
+"""What the zip module raises on damaged archives, unknown compressions and odd names."""
+
+
+@contextmanager
+def extracted(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder with an archive's files, removed when the block ends.
+
+    Archives inside the archive are left out, and so are macOS's resource forks (``__MACOSX``).
+
+    Raises
+    ------
+    InputError
+        No zip, damaged, empty or encrypted; an entry that points outside or is a link; or more
+        bytes, files or compression than :data:`MAX_BYTES`, :data:`MAX_FILES` and :data:`MAX_RATIO`
+        allow, counted on what is really unpacked.
+    """
+    with TemporaryDirectory(prefix="gliomask-") as temporary:
+        folder = Path(temporary)
+        _unpack(path, folder)
+        yield folder
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            if len(entries) > MAX_FILES:
+                raise InputError(f"{path}: holds {len(entries)} files; at most {MAX_FILES} are unpacked. Give a folder.")
+            wanted = [(entry, _target(path, entry, folder)) for entry in entries if not _passed_over(entry)]
+            if not wanted:
+                raise InputError(f"{path}: holds no files. Expected a case's images in it.")
+            written, most = 0, _bound(path)
+            for entry, target in wanted:
+                written += _unpack_entry(path, archive, entry, target, most - written)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a zip archive, damaged or cut short ({error}). Pack it again.") from error
+
+
+def _passed_over(entry: zipfile.ZipInfo) -> bool:
+    return entry.filename.casefold().endswith(".zip") or "__MACOSX" in PurePosixPath(entry.filename).parts
+
+
+def _target(path: Path, entry: zipfile.ZipInfo, folder: Path) -> Path:
+    """Return where an entry goes.
+
+    Raises
+    ------
+    InputError
+        It would go outside the folder, is a link or other special file, or is encrypted.
+    """
+    name = entry.filename
+    as_posix, as_windows = PurePosixPath(name), PureWindowsPath(name)  # a backslash or drive is a path on Windows
+    if as_posix.is_absolute() or as_windows.drive or as_windows.root or ".." in {*as_posix.parts, *as_windows.parts}:
+        raise InputError(f"{path}: its entry {name!r} points outside the archive. Pack the images' folder itself.")
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG):
+        raise InputError(f"{path}: its entry {name!r} is a link or special file. Pack the files themselves.")
+    if entry.flag_bits & 0x1:
+        raise InputError(f"{path}: encrypted ({name!r}). Unpack it with its password and give the folder.")
+    return folder.joinpath(*as_windows.parts)
+
+
+def _bound(path: Path) -> int:
+    """Return the most bytes that an archive of this size may unpack to."""
+    return min(MAX_BYTES, max(RATIO_FROM_BYTES, path.stat().st_size * MAX_RATIO))
+
+
+def _unpack_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, room: int) -> int:
+    """Unpack one entry in pieces, and return its bytes; more than there is *room* for is refused."""
+    if target.exists():
+        raise InputError(f"{path}: holds {entry.filename!r} twice. Pack it again.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with archive.open(entry) as packed, target.open("xb") as unpacked:
+        while piece := packed.read(CHUNK):
+            written += len(piece)
+            if written > room:
+                raise InputError(
+                    f"{path}: unpacks to more than {_bound(path) / 2**20:.0f} MiB at its size, as a decompression bomb does. Give a folder."
+                )
+            unpacked.write(piece)
+    return written

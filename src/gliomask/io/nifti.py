@@ -1,0 +1,213 @@
+"""NIfTI-1 and NIfTI-2, read and written with nibabel; a mask has its input's header."""
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from gliomask.errors import InputError
+from gliomask.grid import resampled
+from gliomask.io.images import MAX_LABELS, MAX_PIXELS
+from gliomask.io.writing import atomic_path
+from gliomask.volume import Volume, checked_affine
+
+MAX_SLICES = 2048
+"""Most slices along any axis; more is no head."""
+
+SMALLEST_COVER = 0.5
+"""Share of FLAIR's grid that another sequence has to cover to be of the same head."""
+
+SAMPLE = 100_000  # voxels looked at before all are, to tell an image from a mask
+
+UNREADABLE = (
+    ImageFileError,
+    HeaderDataError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    zlib.error,
+    gzip.BadGzipFile,
+)
+
+
+@dataclass(frozen=True)
+class NiftiOrigin:
+    """The header of the NIfTI file that a volume came from, and the shape of its array."""
+
+    header: Any
+    shape: tuple[int, ...]
+
+
+def read_nifti(path: Path, name: str, pre: Path | None = None, post: Path | None = None, *, strict: bool = True) -> Volume:
+    """Return a NIfTI file's volume, FLAIR alone or with T1 resampled onto its grid.
+
+    Parameters
+    ----------
+    path
+        FLAIR: 3-D, or 4-D with a single volume.
+    pre, post
+        T1 before and after contrast, in the same space by their affines. Where one is given, FLAIR
+        stands in for the other, as in the LGG dataset.
+    strict
+        Whether T1 that cannot be used is an error; else it is left out and noted.
+
+    Raises
+    ------
+    InputError
+        Damaged, no image of real numbers, several volumes, a header without a usable geometry, too
+        large, a mask, or T1 that does not lie where FLAIR does.
+    """
+    image, array = _loaded(path)
+    affine = checked_affine(image.affine, str(path))
+    _check_is_no_mask(path, array)
+    notes = _geometry_notes(image.header)
+    sequences = [_sequence(p, array, affine, path, strict, notes) for p in (pre, post)]
+    if any(sequence is not None for sequence in sequences):
+        before, after = (array.astype(np.float32) if s is None else s for s in sequences)
+        voxels = np.stack([before, array.astype(np.float32), after], axis=-1)
+    else:
+        voxels = array[..., None]
+    origin = NiftiOrigin(image.header, image.shape)
+    return Volume(voxels, name, (), path, tuple(notes), None, affine, origin, oriented=_is_oriented(image.header))
+
+
+def read_nifti_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return a mask ``(z, y, x)``, whatever is not 0 being inside, and its affine.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_nifti`, a mask being no error.
+    """
+    image, array = _loaded(path)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{path}: a mask with NaN or infinite values. Replace them first.")
+    return array != 0, checked_affine(image.affine, str(path))
+
+
+def write_nifti(array: NDArray[Any], volume: Volume, path: Path) -> None:
+    """Write an array ``(z, y, x)`` on a volume's grid, bool as uint8, float as float32, atomically.
+
+    A NIfTI input's header is kept with its affines, codes and zooms; what may name the patient
+    (description, extensions) is not. Without geometry the affine's codes are 0, which is NIfTI's
+    way to say that nothing is known.
+    """
+    stored = array.astype(np.uint8 if array.dtype == bool else np.float32).transpose(2, 1, 0)
+    kind: Any = nibabel.Nifti1Image
+    header = None
+    if isinstance(volume.origin, NiftiOrigin):
+        stored = stored.reshape(volume.origin.shape)
+        kind = nibabel.Nifti2Image if isinstance(volume.origin.header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+        header = volume.origin.header.copy()
+        header.extensions.clear()
+        header.set_slope_inter(1, 0)
+        header["aux_file"], header["cal_min"], header["cal_max"] = b"", 0, 0
+        header.set_data_dtype(stored.dtype)
+    image = kind(stored, volume.affine, header, dtype=stored.dtype)
+    if header is None and volume.affine is not None:
+        image.set_qform(volume.affine, 1, strip_shears=True)
+        image.set_sform(volume.affine, 1)
+        image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"gliomask" if volume.affine is not None else b"gliomask; no geometry known"
+    with atomic_path(path) as temporary:
+        nibabel.save(image, temporary)
+
+
+def _loaded(path: Path) -> tuple[Any, NDArray[Any]]:
+    """Return the image and its array as ``(z, y, x)``, sizes having been checked before anything is allocated."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    try:
+        image: Any = nibabel.load(path)
+        if not isinstance(image, nibabel.Nifti1Image):
+            raise InputError(f"{path}: {type(image).__name__}, not NIfTI. Convert it to .nii.gz.")
+        _check_header(path, image)
+        array: NDArray[Any] = np.asanyarray(image.dataobj)
+    except UNREADABLE as error:
+        raise InputError(f"{path}: damaged, cut short or not NIfTI ({error}). Export it again.") from error
+    except MemoryError as error:
+        raise InputError(f"{path}: too large for this computer's memory ({' x '.join(map(str, image.shape))} voxels).") from error
+    if array.dtype.kind not in "uif":
+        raise InputError(f"{path}: voxels of type {array.dtype}; expected one real number each.")
+    return image, array.reshape((*array.shape, 1, 1)[:3]).transpose(2, 1, 0)
+
+
+def _check_header(path: Path, image: Any) -> None:
+    shape = image.shape
+    if len(shape) < 2 or 0 in shape:
+        raise InputError(f"{path}: an array of {' x '.join(map(str, shape)) or 'no'} voxels; expected a volume.")
+    if any(n > 1 for n in shape[3:]):
+        raise InputError(
+            f"{path}: holds {int(np.prod(shape[3:]))} volumes ({' x '.join(map(str, shape))}); expected one. Split it, and give the FLAIR."
+        )
+    if max(shape) > MAX_SLICES or int(np.prod(shape, dtype=object)) > MAX_PIXELS:
+        raise InputError(
+            f"{path}: too large ({' x '.join(map(str, shape))} voxels). At most {MAX_SLICES} along an axis and "
+            f"{MAX_PIXELS // 2**20} million in all are read."
+        )
+    with ImageOpener(path) as file:  # nibabel mends such spacing in silence; what the file says counts
+        stored = type(image.header).from_fileobj(file, check=False)
+    spacing = np.asarray(stored["pixdim"][1 : 1 + min(3, len(shape))], float)
+    if not (np.isfinite(spacing).all() and (spacing > 0).all()):
+        shown = ", ".join(f"{s:g}" for s in spacing)
+        raise InputError(f"{path}: a voxel spacing of {shown} mm in its header (pixdim); expected positive numbers. Mend the header.")
+
+
+def _is_oriented(header: Any) -> bool:
+    return bool(header["qform_code"] > 0 or header["sform_code"] > 0)
+
+
+def _geometry_notes(header: Any) -> list[str]:
+    if not _is_oriented(header):
+        return ["orientation unknown (qform and sform codes are 0): taken as the array's own order; left and right may be swapped"]
+    if header["qform_code"] > 0 and header["sform_code"] > 0 and not np.allclose(header.get_qform(), header.get_sform(), atol=0.05):
+        return ["qform and sform differ; the sform is used"]
+    return []
+
+
+def _check_is_no_mask(path: Path, array: NDArray[Any]) -> None:
+    step = max(1, array.size // SAMPLE)
+    if np.unique(array.ravel()[::step]).size > MAX_LABELS:
+        return
+    values = np.unique(array)
+    if values.size <= MAX_LABELS:
+        shown = ", ".join(f"{v:g}" for v in values[:6])
+        raise InputError(
+            f"{path}: holds {values.size} different value(s) only ({shown}{', …' if values.size > 6 else ''}): a mask, not a scan. "
+            "Give the FLAIR."
+        )
+
+
+def _sequence(
+    path: Path | None, flair: NDArray[Any], affine: NDArray[np.float64], flair_path: Path, strict: bool, notes: list[str]
+) -> NDArray[np.float32] | None:
+    """Return a T1 on FLAIR's grid; None where there is none or, if not *strict*, where it does not fit."""
+    if path is None:
+        return None
+    try:
+        image, array = _loaded(path)
+        shape = (flair.shape[0], flair.shape[1], flair.shape[2])
+        moved, covered = resampled(array, checked_affine(image.affine, str(path)), affine, shape)
+        if covered < SMALLEST_COVER:
+            raise InputError(
+                f"{path}: covers {covered:.0%} of {flair_path.name} by its affine; expected the same head in the same space. "
+                "Register it first."
+            )
+    except InputError as error:
+        if strict:
+            raise
+        notes.append(f"T1 not used. {error}")
+        return None
+    notes.append(f"{path.name} resampled onto the FLAIR, of which it covers {covered:.0%}")
+    return moved

@@ -1,0 +1,65 @@
+"""A case before it is read."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["images", "nifti", "dicom"]
+
+
+@dataclass(frozen=True)
+class CaseSource:
+    """A case that has not been read yet.
+
+    Attributes
+    ----------
+    name
+        What results are filed under.
+    path
+        The file or folder that was given, for messages.
+    files
+        Slices in natural order, one NIfTI file, or the DICOM files of one study.
+    problem
+        Why an input is no case; then there are no files.
+    kind
+        What the files are.
+    sequences
+        For NIfTI: the files of T1 before and after contrast, or None.
+    found
+        Whether those sequences were found by the program; then they are left out if they do not fit.
+    series
+        For DICOM: the FLAIR series' UID, number or part of its description, where the choice is not
+        left to the program.
+    bids
+        For an image of a BIDS dataset: its path within it, and the dataset's folder.
+    holder
+        Keeps what was unpacked from an archive for as long as the case is in use.
+    """
+
+    name: str
+    path: Path
+    files: tuple[Path, ...] = ()
+    problem: str = ""
+    kind: Kind = "images"
+    sequences: tuple[Path | None, Path | None] = (None, None)
+    found: bool = False
+    series: str | None = None
+    bids: tuple[Path, Path] | None = None
+    holder: object = field(default=None, repr=False, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where its results go, below the output; that of a BIDS dataset has the dataset's own tree beside them."""
+        return Path(self.name) if self.bids is None else Path("cases", self.name)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 over the names and the bytes of the files, in order, and over the choice of a series."""
+        digest = hashlib.sha256()
+        for file in (*self.files, *(s for s in self.sequences if s is not None)):
+            with file.open("rb") as content:
+                digest.update(os.fsencode(file.name) + b"\0" + hashlib.file_digest(content, "sha256").digest())
+        if self.series is not None:
+            digest.update(self.series.encode())
+        return digest.hexdigest()

@@ -1,0 +1,88 @@
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from heads import Matrix, centred, scan
+
+pytest.importorskip("scipy", reason="the extra [volumes] is not installed")
+
+from gliomask import InputError
+from gliomask.cli import main
+from gliomask.io import find_cases
+
+SHAPE = (128, 128, 8)
+AFFINE = centred(np.diag([-1.875, -1.875, 18.0]), SHAPE)
+
+
+@pytest.fixture(scope="module")
+def head() -> Matrix:
+    return scan(AFFINE, SHAPE).transpose(2, 1, 0).astype(np.float32)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, head: Matrix) -> Path:
+    """Return a raw BIDS dataset: a subject with two runs and T1, one with two sessions."""
+    root = tmp_path / "raw"
+    images = (
+        "sub-01/anat/sub-01_run-1_FLAIR.nii.gz", "sub-01/anat/sub-01_run-2_FLAIR.nii.gz", "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/anat/sub-01_ce-gd_T1w.nii.gz", "sub-02/ses-a/anat/sub-02_ses-a_FLAIR.nii", "sub-02/ses-b/anat/sub-02_ses-b_FLAIR.nii.gz",
+        "derivatives/other/sub-01/anat/sub-01_FLAIR.nii.gz",
+    )  # fmt: skip
+    for image in images:
+        (root / image).parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(head, AFFINE), root / image)
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "Synthetic heads", "BIDSVersion": "1.10.0"}))
+    return root
+
+
+def test_every_flair_is_a_case_with_its_own_t1(dataset: Path) -> None:
+    cases = {case.name: case for case in find_cases([dataset])}
+    assert list(cases) == ["sub-01_run-1_FLAIR", "sub-01_run-2_FLAIR", "sub-02_ses-a_FLAIR", "sub-02_ses-b_FLAIR"]
+    pre, post = cases["sub-01_run-2_FLAIR"].sequences
+    assert (pre and pre.name, post and post.name) == ("sub-01_T1w.nii.gz", "sub-01_ce-gd_T1w.nii.gz")
+    assert cases["sub-02_ses-a_FLAIR"].sequences == (None, None)
+
+
+def test_a_dataset_without_flair_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sub-01" / "anat").mkdir(parents=True)
+    (tmp_path / "dataset_description.json").write_text("{}")
+    with pytest.raises(InputError, match="a BIDS dataset without FLAIR"):
+        find_cases([tmp_path])
+
+
+def test_derivatives_are_a_dataset_that_the_validator_accepts(dataset: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert main(["segment", str(dataset), "--output", str(output), "--save-probability"]) == 0
+    for image in ("sub-01/anat/sub-01_run-2", "sub-02/ses-b/anat/sub-02_ses-b"):
+        mask = nib.load(output / f"{image}_space-orig_label-lesion_mask.nii.gz")
+        np.testing.assert_array_equal(mask.affine, nib.load(dataset / f"{image}_FLAIR.nii.gz").affine)
+        assert 0 < mask.get_fdata().sum() < mask.get_fdata().size / 10
+        probability = nib.load(output / f"{image}_space-orig_label-lesion_probseg.nii.gz").get_fdata()
+        np.testing.assert_array_equal(probability >= 0.5, mask.get_fdata() > 0)
+        sidecar = json.loads((output / f"{image}_space-orig_label-lesion_mask.json").read_text())
+        assert sidecar["Sources"] == [f"bids:raw:{image}_FLAIR.nii.gz"] and sidecar["Type"] == "Lesion"
+    description = json.loads((output / "dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative"
+    assert description["GeneratedBy"][0]["Name"] == "gliomask"
+    assert description["DatasetLinks"] == {"raw": "../raw"}
+    assert len((output / "cases.csv").read_text().splitlines()) == 5
+    validator = shutil.which("bids-validator-deno")
+    if validator is None:
+        pytest.skip("the BIDS validator is not installed; the files above are checked without it")
+    done = subprocess.run([validator, "--format", "json", str(output)], capture_output=True, text=True, timeout=120, check=False)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+
+
+def test_a_second_run_without_probabilities_keeps_what_is_there(dataset: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    shutil.rmtree(dataset / "sub-02")
+    assert main(["segment", str(dataset), "--output", str(output)]) == 0
+    assert not list(output.rglob("*probseg*"))
+    before = {p: p.read_bytes() for p in output.rglob("sub-*_mask.*")}
+    assert main(["segment", str(dataset), "--output", str(output)]) == 0
+    assert {p: p.read_bytes() for p in output.rglob("sub-*_mask.*")} == before
