@@ -3,7 +3,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-cv2 = pytest.importorskip("cv2", reason="training's extra is not installed: pip install 'gliomask[train]'")
+pytest.importorskip("cv2", reason="training's extra is not installed: pip install 'gliomask[train]'")
+
+import cv2
 
 from gliomask import Volume
 from gliomask.dataset.augment import (
@@ -18,7 +20,7 @@ from gliomask.dataset.augment import (
 )
 from gliomask.dataset.batches import Case, CaseWindows, make_batch
 from gliomask.phantom import lesion_mask
-from gliomask.preprocess import Normalisation, apply_windows, intensity_windows
+from gliomask.preprocess import Normalisation, apply_windows
 
 NONE = Augmentation(**{f.name: 0.0 for f in fields(Augmentation)})
 

@@ -16,7 +16,7 @@ from gliomask.dataset import sealed_patients
 from gliomask.io import CaseSource
 
 Write = Callable[..., Path]
-COMMANDS = ("segment", "evaluate", "train", "split", "app", "info")
+COMMANDS = ("segment", "measure", "report", "evaluate", "train", "split", "app", "info")
 
 
 def run(*arguments: object) -> int:
@@ -107,7 +107,7 @@ def test_other_settings_need_overwrite(tmp_path: Path, write_slices: Write, caps
     scan = write_slices(tmp_path / "a")
     assert run("segment", scan, "--output", tmp_path / "out") == 0
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9) == 1
-    assert "another model or threshold. Use --overwrite" in capsys.readouterr().err
+    assert "another model, threshold or smallest lesion. Use --overwrite" in capsys.readouterr().err
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9, "--overwrite") == 0
     assert json.loads((tmp_path / "out" / "a" / "result.json").read_text())["threshold"] == 0.9
 
@@ -191,7 +191,7 @@ def test_masks_have_the_size_of_their_slice(tmp_path: Path, image: np.ndarray) -
     ("arguments", "reason"),
     [
         (("segment", "nothing.png", "--output", "out"), "nothing.png: no such file or folder"),
-        (("segment", ".", "--output", "out"), "holds no images"),
+        (("segment", ".", "--output", "out"), "holds no scan"),
         (("segment", "s.png", "--output", "out", "--model", "nope"), "nope: no such model. Bundled: "),
         (("segment", "s.png", "--output", "out", "--threshold", "7"), "threshold 7.0"),
         (("segment", "s.png", "--output", "s.png"), "cannot be made a folder"),

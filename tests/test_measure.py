@@ -120,8 +120,8 @@ def test_the_slice_with_the_longest_diameter_counts() -> None:
     assert lesion.bidimensional_product_mm2 == pytest.approx(13 * 5 * 13 / 12)
 
 
-@given(st.integers(0, 10_000), st.integers(2, 9), st.integers(2, 9))
-@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 7), st.integers(1, 7))
+@settings(max_examples=40, deadline=None)
 def test_diameters_agree_with_trying_everything(seed: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     area = rng.random((height, width)) < 0.6

@@ -37,7 +37,9 @@ def flair() -> Matrix:
 @pytest.mark.parametrize(
     "linear", [AFFINE[:3, :3], rotation("x", 25)[:3, :3] @ AFFINE[:3, :3], np.array([[0, 0, 5.1], [4.2, 0, 0], [0, -6.3, 0]])]
 )
-def test_a_mask_has_its_inputs_header(tmp_path: Path, flair: Matrix, kind: type, ending: str, codes: tuple[int, int], linear: Matrix) -> None:
+def test_a_mask_has_its_inputs_header(
+    tmp_path: Path, flair: Matrix, kind: type, ending: str, codes: tuple[int, int], linear: Matrix
+) -> None:
     path = write(tmp_path / f"head{ending}", flair, centred(linear, SHAPE), *codes, kind)
     volume = read_nifti(path, "head")
     mask = np.zeros(volume.voxels.shape[:3], bool)

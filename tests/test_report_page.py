@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gliomask import EngineError, InputError, Segmentation, Segmenter, Volume, cli
+from gliomask import EngineError, InputError, Segmentation, Segmenter, Volume, cli, draw_phantom
 from gliomask.phantom import lesion_mask
 from gliomask.report import read_result
 from gliomask.report.overlay import OUTLINE
@@ -424,3 +424,13 @@ def test_in_a_browser(write_case: Write, width: int, scheme: str) -> None:
         background = [int(n) for n in re.findall(r"\d+", tab.evaluate("getComputedStyle(document.body).backgroundColor"))]
         assert (sum(background) > 600) is (scheme == "light")
         browser.close()
+
+
+def test_a_report_goes_with_the_result_that_it_shows(tmp_path: Path) -> None:
+    result = Segmenter().segment(draw_phantom())
+    result.save(tmp_path / "case")
+    write_report(tmp_path / "case")
+    (tmp_path / "case" / "report.pdf").write_text("somebody else's")
+    result.with_threshold(0.9).save(tmp_path / "case", overwrite=True)
+    assert not (tmp_path / "case" / "report.html").exists()
+    assert (tmp_path / "case" / "report.pdf").exists()

@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,7 +23,8 @@ def result(segmenter: Segmenter) -> Segmentation:
 
 def test_files_of_a_case(tmp_path: Path, result: Segmentation) -> None:
     files = result.save(tmp_path / "case", save_probability=True)
-    names = {"s1_mask.png", "s2_mask.png", "s1_probability.png", "s2_probability.png", "overlay.png", "result.json"}
+    slices = {f"s{z}_{kind}.png" for z in (1, 2) for kind in ("mask", "probability")}
+    names = slices | {"case_mask.nii.gz", "case_probability.nii.gz", "overlay.png", "result.json"}
     assert {f.name for f in files} == {f.name for f in (tmp_path / "case").iterdir()} == names
     mask = Image.open(tmp_path / "case" / "s2_mask.png")
     assert (mask.mode, mask.size) == ("L", (30, 40))
@@ -46,6 +48,13 @@ def test_record_of_a_case(tmp_path: Path, result: Segmentation) -> None:
     assert "not a medical device" in record["notice"]
 
 
+def test_the_nifti_twin_of_an_image_claims_no_geometry(tmp_path: Path, result: Segmentation) -> None:
+    result.save(tmp_path / "case")
+    twin = nib.load(tmp_path / "case" / "case_mask.nii.gz")
+    assert twin.header["qform_code"] == twin.header["sform_code"] == 0
+    np.testing.assert_array_equal(np.asanyarray(twin.dataobj).transpose(2, 1, 0), result.mask)
+
+
 def test_nothing_found_is_a_result(tmp_path: Path, result: Segmentation) -> None:
     result.with_threshold(0.9).save(tmp_path / "case")
     record = json.loads((tmp_path / "case" / "result.json").read_text())
@@ -66,7 +75,7 @@ def test_overwriting_replaces_ours_and_leaves_the_users(tmp_path: Path, result: 
     (tmp_path / "case" / "notes.txt").write_text("mine")
     result.with_threshold(0.9).save(tmp_path / "case", overwrite=True)
     names = {p.name for p in (tmp_path / "case").iterdir()}
-    assert names == {"s1_mask.png", "s2_mask.png", "overlay.png", "result.json", "notes.txt"}
+    assert names == {"s1_mask.png", "s2_mask.png", "case_mask.nii.gz", "overlay.png", "result.json", "notes.txt"}
 
 
 def test_a_file_in_the_way_is_not_replaced_unasked(tmp_path: Path, result: Segmentation) -> None:
@@ -133,9 +142,10 @@ def test_overlay_colours_the_outline_alone_unless_filled() -> None:
 @pytest.mark.parametrize(("shape", "columns"), [((1, 40, 30), 1), ((7, 40, 30), 6), ((3, 600, 500), 3)])
 def test_contact_sheet_holds_every_slice(segmenter: Segmenter, shape: tuple[int, int, int], columns: int) -> None:
     volume = Volume(np.random.default_rng(0).integers(0, 200, (*shape, 1), np.uint8))
-    sheet = contact_sheet(Segmentation(volume, np.zeros(shape, np.float32), 0.5, segmenter.model, "test", 0.1))
+    sheet, layout = contact_sheet(Segmentation(volume, np.zeros(shape, np.float32), 0.5, segmenter.model, "test", 0.1))
     tile = round(shape[2] * min(1, 256 / max(shape[1:])))
     assert sheet.shape[1] == columns * tile
+    assert layout.shown_slices == tuple(range(shape[0])) and layout.columns == columns
     assert sheet.shape[2] == 3
 
 
@@ -146,7 +156,7 @@ def test_table_keeps_the_rows_of_earlier_runs(tmp_path: Path) -> None:
     table.add("b", "failed", reason="other")
     table.add("a", "failed", reason="again")
     table.write()
-    assert path.read_text().splitlines()[1:] == ["a,failed,,,,,,,,,again", "b,failed,,,,,,,,,other"]
+    assert path.read_text().splitlines()[1:] == ["a,failed,,,,,,,,,,,,,again", "b,failed,,,,,,,,,,,,,other"]
 
 
 @pytest.mark.parametrize("content", [b"x,y\n1,2\n", b"case,age\na,40\n", b"case\n", b"", b"caf\xe9\n"])

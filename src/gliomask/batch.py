@@ -55,7 +55,9 @@ def segment_cases(
     save_probability: bool = False,
     progress: Callable[[Sequence[CaseSource]], Iterable[CaseSource]] = lambda cases: cases,
 ) -> Iterator[Outcome]:
-    """Yield each case's outcome as it is done, its files in ``output/<case>/`` (``output/cases/<case>/`` for BIDS) and its row in ``output/cases.csv``.
+    """Yield each case's outcome as it is done, its files below ``output`` and its row in ``output/cases.csv``.
+
+    A case's folder is ``output/<case>/``; for BIDS it is ``output/cases/<case>/`` and *output* a derivatives dataset.
 
     Raises
     ------

@@ -253,7 +253,7 @@ def _snapped(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _transformed(
-    array: NDArray[np.float32], matrix: NDArray[np.float64], shape: tuple[int, int, int], outside: float
+    array: NDArray[np.floating[Any]], matrix: NDArray[np.floating[Any]], shape: tuple[int, int, int], outside: float
 ) -> NDArray[np.float32]:
     """Return ``array`` sampled at *matrix* times each index of *shape*, the matrix being in x, y, z and arrays in z, y, x."""
     if shape == array.shape and np.array_equal(matrix, np.eye(4)):

@@ -185,10 +185,11 @@ class Segmenter:
                 f"{volume.source or volume.name}: carries no spacing, so no lesion can be measured in ml. Leave out min_lesion_ml."
             )
         started = time.perf_counter()
+        notes: tuple[str, ...] = ()
         if volume.affine is None:
-            probability, notes = self._predict_slices(volume.voxels, progress), ()
+            probability = self._predict_slices(volume.voxels, progress)
         else:
-            probability, notes = self._predict_volume(volume, progress)
+            probability, notes = self._predict_volume(volume, volume.affine, progress)
         np.clip(probability, 0.0, 1.0, out=probability)
         seconds = time.perf_counter() - started
         return Segmentation(volume, probability, self.threshold, self.model, self.engine.description, seconds, notes, self.min_lesion_ml)
@@ -208,13 +209,15 @@ class Segmenter:
                 progress(min(z + BATCH, depth), depth)
         return probability
 
-    def _predict_volume(self, volume: Volume, progress: Progress | None) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    def _predict_volume(
+        self, volume: Volume, affine: NDArray[np.float64], progress: Progress | None
+    ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
         """Return probabilities on the grid of a volume with geometry, and what is to be told of the way there and back."""
         depth, height, width = volume.voxels.shape[:3]
         channels = [lower_padding(volume.voxels[..., c]) for c in range(volume.voxels.shape[-1])]
         windows = [intensity_window(channel, self.model.normalisation) for channel in channels]
         name = str(volume.source or volume.name)
-        grid = axial_grid(volume.affine, (depth, height, width), self.model.input_size, foreground(channels[len(channels) // 2]), name)
+        grid = axial_grid(affine, (depth, height, width), self.model.input_size, foreground(channels[len(channels) // 2]), name)
         slices = np.stack([grid.sample(channel, window[0]) for channel, window in zip(channels, windows, strict=True)], axis=-1)
         return grid.restore(self._predict_slices(slices, progress, windows)), grid.notes
 

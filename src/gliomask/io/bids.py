@@ -104,7 +104,7 @@ def _describe(root: Path, output: Path, version: str) -> None:
         "DatasetLinks": {"raw": relative},
     }
     write_text(json.dumps(facts, indent=2) + "\n", output / DESCRIPTION)
-    write_text("cases/\ncases.csv\n", output / IGNORE)
+    write_text("/cases\n/cases.csv\n", output / IGNORE)
     write_text(
         "# Lesion masks\n\nMasks of the FLAIR abnormality by gliomask. Research software, not a medical device.\n"
         "`cases/` holds the record, the overview picture and the measurements of every image.\n",

@@ -21,7 +21,6 @@ from gliomask.io.naming import RESULT, is_image, is_mask, is_nifti, is_zip, natu
 from gliomask.io.sources import CaseSource
 from gliomask.volume import Volume
 
-
 KINDS = "PNG, JPEG or TIFF slices, NIfTI (.nii, .nii.gz), DICOM or a zip of them"
 
 
@@ -180,7 +179,8 @@ def _cases_of_file(path: Path) -> list[CaseSource]:
 def _cases_in_folder(root: Path) -> list[CaseSource]:
     if is_bids(root):
         return bids_cases(root)
-    cases, dicom = [], []
+    cases: list[CaseSource] = []
+    dicom: list[Path] = []
     folders = sorted((p for p in [root, *root.rglob("*")] if p.is_dir()), key=lambda p: natural_key(str(p)))
     for folder in folders:
         if is_result(folder) or any(part.startswith(".") for part in folder.relative_to(root).parts):

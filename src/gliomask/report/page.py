@@ -5,6 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -23,6 +24,7 @@ from gliomask.report.pdf import check_room, write_pdf
 from gliomask.report.saving import NOTICE, OVERLAY, read_result
 
 REPORT = "report.html"
+REPORT_PDF = "report.pdf"
 MARK = '<meta name="generator" content="gliomask report">'
 """What tells a report from another page, so that nothing but an earlier report is replaced."""
 
@@ -38,8 +40,9 @@ PICTURE_PIXELS = 480
 
 DIAMETERS = (
     "Diameters: the longest in an axial slice and its perpendicular there, and their product as in the RANO criteria. "
-    "Centre: millimetres towards the patient's right, front and top. Peak: highest probability."
+    "Centre: millimetres towards the patient's right, front and top. "
 )
+PEAK = "Peak: highest probability of a voxel."
 
 ENDING = r"\.(?:png|jpe?g|tiff?|nii(?:\.gz)?|dcm|ima|zip)\b"
 FILE_IN_BRACKETS = rf" ?\([^()]*{ENDING}\)"
@@ -210,10 +213,9 @@ def _lesion_table(measured: Record) -> str:
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     rest = lesions[LESION_ROWS:]
     remarks = [f"And {len(rest):,} smaller ones, listed in {RESULT}."] if rest else []
-    remarks += [DIAMETERS] if in_mm else []
-    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n' + _paragraphs(
-        [" ".join(remarks)] if remarks else [], "note"
-    )
+    remarks.append(f"{DIAMETERS if in_mm else ''}{PEAK}")
+    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    return f'<div class="scroll">{table}</div>\n{_paragraphs([" ".join(remarks)], "note")}'
 
 
 def _triple(lesion: Record) -> str:
@@ -415,7 +417,7 @@ def _slices_note(tiles: Sequence[_Tile], areas: Sequence[int], content: Record) 
         return f"{said} Nothing is outlined in any slice."
     said = "all marked slices" if shown == marked else f"{shown} of {marked:,} marked slices, spread over the abnormality"
     sides = "" if content["spacing_mm"] is not None else " Image files do not say which side is the patient's left."
-    return f'<span class="swatch"></span>Outlined: {said}. Every slice is in {OVERLAY}.{sides}'
+    return f'<span class="swatch"></span>Outlined: {said}. More slices are in {OVERLAY}.{sides}'
 
 
 def _data_uri(pixels: NDArray[np.uint8]) -> str:
@@ -426,6 +428,16 @@ def _data_uri(pixels: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def stale_reports(folder: Path) -> list[str]:
+    """Return the names of the reports in a case's folder, which an overwritten result would belie; others' files stay."""
+    names = []
+    for path, check in ((folder / REPORT, _check_room), (folder / REPORT_PDF, check_room)):
+        with suppress(InputError):
+            check(path)
+            names += [path.name] if path.exists() else []
+    return names
 
 
 def _check_room(output: Path) -> None:

@@ -8,7 +8,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def summary(result: Segmentation, files: tuple[str, ...] = (), overlay: SheetLay
         "size_pixels": {"height": mask.shape[1], "width": mask.shape[2]},
         "shape_xyz": list(result.probability.shape[::-1]),
         "spacing_mm": None if volume.spacing_mm is None else [round(s, 4) for s in volume.spacing_mm],
+        "oriented": volume.oriented and volume.affine is not None,
         "affine": None if volume.affine is None else volume.affine.tolist(),
         "input_sha256": volume.sha256,
         "notes": [*volume.notes, *result.notes],
@@ -125,14 +126,13 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 def _names(result: Segmentation, save_probability: bool) -> list[str]:
     """Return the files of a case, in the order in which they are written."""
-    case, slices = result.volume.name, result.volume.slice_names
-    names = [f"{case}_mask.nii.gz"]
-    if result.volume.affine is None:
-        names += [f"{name}_mask.png" for name in slices]
-    if isinstance(result.volume.origin, DicomOrigin):
-        names.append(f"{case}_seg.dcm")
-    if save_probability:
-        names += [name.replace("_mask.", "_probability.").replace("_seg.dcm", "_probability_seg.dcm") for name in names]
+    case, volume, names = result.volume.name, result.volume, []
+    for kind, seg in (("mask", "seg"), ("probability", "probability_seg")) if save_probability else (("mask", "seg"),):
+        names.append(f"{case}_{kind}.nii.gz")
+        if volume.affine is None:
+            names += [f"{name}_{kind}.png" for name in volume.slice_names]
+        if isinstance(volume.origin, DicomOrigin):
+            names.append(f"{case}_{seg}.dcm")
     return [*names, OVERLAY, RESULT]
 
 
@@ -148,23 +148,29 @@ def _write_all(result: Segmentation, folder: Path, save_probability: bool) -> li
                 write_png(np.round(result.probability[z] * 65535).astype(np.uint16), folder / f"{name}_probability.png")
     if save_probability:
         write_nifti(result.probability, volume, folder / f"{case}_probability.nii.gz")
-    if isinstance(volume.origin, DicomOrigin):
-        _write_segs(result, folder, save_probability)
+    problem = _write_segs(result, folder, save_probability) if isinstance(volume.origin, DicomOrigin) else ""
     picture, layout = contact_sheet(result)
     write_png(picture, folder / OVERLAY)
-    names = _names(result, save_probability)
-    write_text(json.dumps(summary(result, tuple(names), layout), indent=2) + "\n", folder / RESULT)
+    names = tuple(name for name in _names(result, save_probability) if not (problem and name.endswith(".dcm")))
+    content = summary(replace(result, notes=(*result.notes, problem)) if problem else result, names, layout)
+    write_text(json.dumps(content, indent=2) + "\n", folder / RESULT)
     return [folder / name for name in names]
 
 
-def _write_segs(result: Segmentation, folder: Path, save_probability: bool) -> None:
+def _write_segs(result: Segmentation, folder: Path, save_probability: bool) -> str:
+    """Write DICOM SEG, and return why there is none if the source's headers do not allow it."""
     from gliomask.io.seg import write_seg  # highdicom: wanted for DICOM alone
 
     case, volume = result.volume.name, result.volume
-    model = {"model_name": f"gliomask {result.model.name}", "model_version": f"{gliomask.__version__}, {result.model.sha256[:12]}"}
-    write_seg(result.mask, volume, folder / f"{case}_seg.dcm", **model)
-    if save_probability:
-        write_seg(result.probability, volume, folder / f"{case}_probability_seg.dcm", **model, fractional=True)
+    model, version = f"gliomask {result.model.name}", f"{gliomask.__version__}, {result.model.sha256[:12]}"
+    try:
+        write_seg(result.mask, volume, folder / f"{case}_seg.dcm", model_name=model, model_version=version)
+        if save_probability:
+            path = folder / f"{case}_probability_seg.dcm"
+            write_seg(result.probability, volume, path, model_name=model, model_version=version, fractional=True)
+    except InputError as error:
+        return f"no DICOM SEG: {error}"
+    return ""
 
 
 def _check_room(folder: Path, names: list[str], source: Path | None, overwrite: bool) -> list[str]:
@@ -182,7 +188,11 @@ def _check_room(folder: Path, names: list[str], source: Path | None, overwrite: 
         )
     # The record first, so that an interruption never leaves it beside files that are not its own;
     # plain names only, since a record that was tampered with must not name files elsewhere.
-    listed = [RESULT, *(name for name in earlier["files"] if name != RESULT)] if earlier is not None else []
+    if earlier is None:
+        return []
+    from gliomask.report.page import stale_reports  # the page is built on this module
+
+    listed = [RESULT, *(name for name in earlier["files"] if name != RESULT), *stale_reports(folder)]
     return [name for name in listed if Path(name).name == name]
 
 
