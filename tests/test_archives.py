@@ -72,6 +72,12 @@ def damaged(path: Path) -> None:
     path.write_bytes(content)
 
 
+def damaged_lzma(path: Path) -> None:
+    content = bytearray(zipped(path, {"a.dcm": bytes(range(256)) * 50}, zipfile.ZIP_LZMA).read_bytes())
+    content[60:100] = bytes(40)
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -91,6 +97,9 @@ def damaged(path: Path) -> None:
         (twice, "twice"),
         (cut, "damaged or cut short"),
         (damaged, "damaged or cut short"),
+        (damaged_lzma, "damaged or cut short"),
+        (lambda p: p.mkdir(), "could not be unpacked"),
+        (lambda p: zipped(p, {"a": b"x", "a/b": b"x"}), "could not be unpacked"),
     ],
 )
 def test_what_is_refused_is_named_and_leaves_nothing(

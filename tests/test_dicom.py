@@ -1,5 +1,6 @@
 import io
 import itertools
+import subprocess
 import sys
 import zipfile
 import zlib
@@ -17,7 +18,7 @@ from PIL import Image
 from pydicom.uid import generate_uid
 
 from gliomask import EngineError, InputError
-from gliomask.io import dicom, series
+from gliomask.io import contrasts, dicom, headers, series
 from gliomask.io.dicom import DicomOrigin, is_dicom, read_study
 from gliomask.io.series import find_studies
 from gliomask.volume import Volume
@@ -322,6 +323,11 @@ def deflated_bomb(folder: Path) -> None:
     file.write_bytes(file.read_bytes() + content.compress(bytes(2**20)) + content.flush())
 
 
+def deflated_bomb_without_preamble(folder: Path) -> None:
+    deflated_bomb(folder)
+    (folder / "IM0003").write_bytes((folder / "IM0003").read_bytes()[132:])
+
+
 def multi_frame(change: Callable[[pydicom.Dataset], object]) -> Callable[[Path], object]:
     def write(folder: Path) -> None:
         dataset = make.enhanced(numbered())
@@ -381,6 +387,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         r"IM0003: an ImageOrientationPatient of .*unit vectors",
     ),
     "orientation not at right angles": (one_altered(ImageOrientationPatient=[1, 0, 0, 0.6, 0.8, 0]), r"IM0003: .*at right angles"),
+    "a single slice of no thickness": (
+        lambda folder: write_series(folder, numbered((1, 32, 40)), SpacingBetweenSlices=1e-6),
+        r"its affine is singular \(spacing 1\.25, 1\.5, 1e-06 mm\); voxels have no extent",
+    ),
     "slope of zero": (one_altered(RescaleSlope=0), r"IM0003: a rescale slope of 0 and intercept of 0"),
     "slope beyond float32": (one_altered(RescaleSlope=1e38), r"values beyond 32-bit numbers in IM0003"),
     "one slice without thickness": (
@@ -396,6 +406,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "codestream of another size": (lying_codestream, r"IM0003: compressed pixels of 4000 x 4000, its header says 40 x 32"),
     "video": (video, r"IM0003: in transfer syntax MPEG2 Main Profile .* which is not read"),
     "large deflated file": (deflated_bomb, r"IM0003: deflated, and more than 1 MiB"),
+    "large deflated file without preamble": (deflated_bomb_without_preamble, r"IM0003: deflated, and more than 1 MiB"),
     "too many pixels": (one_altered(NumberOfFrames=1990, Rows=60_000, Columns=60_000), r"megapixels; at most 256 are read of a series"),
     "too many slices": (one_altered(NumberOfFrames=1_000_000), r"1000004 slices; at most 2000 are read"),
     "CT": (series_with(Modality="CT", SOPClassUID=pydicom.uid.CTImageStorage), r"no MR images \(5 CT images\)"),
@@ -513,11 +524,11 @@ def test_dicom_is_known_by_content(tmp_path: Path) -> None:
 # --- choosing the series
 
 
-def head(**tags: object) -> series.Header:
+def head(**tags: object) -> headers.Header:
     """Return a header of an MR image with these sequence parameters and names alone."""
     bare = dict.fromkeys(FLAIR)
     dataset = make.mr_slice(make.Study.new(), Geometry(), 0, numbered()[0], **{**bare, **tags})
-    return series._header(Path("a"), dataset)
+    return headers.header_of(dataset, Path("a"))
 
 
 @pytest.mark.parametrize(
@@ -570,7 +581,7 @@ def test_flair_is_known_by_parameters_and_names(tags: dict[str, object], expecte
 )
 def test_t1_and_contrast_are_known_by_parameters_and_names(tags: dict[str, object], expected: tuple[bool, bool]) -> None:
     header = head(**tags)
-    assert (series.is_t1(header), series.is_post_contrast(header)) == expected
+    assert (contrasts.is_t1(header), contrasts.is_post_contrast(header)) == expected
 
 
 @pytest.mark.parametrize(
@@ -601,7 +612,7 @@ def test_t1_and_contrast_are_known_by_parameters_and_names(tags: dict[str, objec
 )
 def test_kinds_of_files(tmp_path: Path, sop_class: str, modality: str, tags: dict[str, object], expected: str) -> None:
     dataset = make.header(make.Study.new(), sop_class, Modality=modality, **tags)
-    assert series.read_header(make.write(dataset, tmp_path / "a")).kind == expected
+    assert series.kind_of(headers.read_header(make.write(dataset, tmp_path / "a"))) == expected
 
 
 def test_the_best_flair_is_taken_and_the_others_are_told(tmp_path: Path) -> None:
@@ -647,6 +658,13 @@ def test_what_stands_beside_the_images_is_counted_and_passed_over(tmp_path: Path
     volume = read(tmp_path)
     np.testing.assert_array_equal(volume.voxels[..., 0], values)
     assert volume.notes[-1] == "passed over: 1 PDF, 1 RTSTRUCT, 1 SEG, 2 SR, 3 localizers, 1 secondary capture"
+
+
+def test_a_number_written_as_text_is_read_whole() -> None:
+    """A file that says its own value representations may give an inversion time as text."""
+    dataset = pydicom.Dataset()
+    dataset.add(pydicom.DataElement("InversionTime", "LO", "2500"))
+    assert headers.number(dataset, "InversionTime") == 2500
 
 
 def two_series(folder: Path) -> str:
@@ -735,6 +753,17 @@ def test_a_t1_that_does_not_fit_is_left_out(tmp_path: Path, change: dict[str, ob
     assert told is None or told in volume.notes[-1]
 
 
+def test_a_t1_of_another_grid_is_smoothed_where_the_flair_is_coarser(tmp_path: Path) -> None:
+    """Thin slices that alternate between 0 and 2000 average out in FLAIR slices six times as thick, where a sample would hit one."""
+    study = make.Study.new()
+    stripes = np.zeros((24, 32, 40), np.uint16)
+    stripes[::2] = 2000
+    write_series(tmp_path / "flair", numbered((4, 32, 40)), study=study)
+    thin = Geometry(step=(0, 0, 1))
+    write_series(tmp_path / "t1", stripes, thin, study=study, **{**T1, "InversionTime": None}, SeriesNumber=6)
+    np.testing.assert_allclose(read(tmp_path).voxels[1:3, 4:-4, 4:-4, 0], 1000, atol=50)
+
+
 def test_bounds_are_checked_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_series(tmp_path, numbered())
     monkeypatch.setattr(dicom, "MAX_PIXELS", 5 * 32 * 40 - 1)
@@ -782,7 +811,7 @@ def test_a_dicomdir_is_passed_over_or_followed(tmp_path: Path) -> None:
     assert [s.files for s in find_studies([index])] == [tuple(images)]
 
 
-@pytest.mark.parametrize("names", [["IMAGES/IM0000", "IMAGES/IM0001"], [], ["../IM0000"]])
+@pytest.mark.parametrize("names", [["IMAGES/IM0000", "IMAGES/IM0001"], [], ["../IM0000"], ["DICOMDIR"]])
 def test_a_dicomdir_that_points_nowhere(tmp_path: Path, names: list[str]) -> None:
     write_series(tmp_path, numbered((1, 32, 40)))
     index = make.write_dicomdir(tmp_path / "disc" / "DICOMDIR", names)
@@ -836,6 +865,13 @@ def test_nothing_of_the_patient_is_logged(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_headers_and_reprs_keep_identifiers_to_themselves(tmp_path: Path) -> None:
-    header = series.read_header(write_series(tmp_path, numbered((1, 32, 40)))[0])
+    header = headers.read_header(write_series(tmp_path, numbered((1, 32, 40)))[0])
     assert make.PATIENT_ID not in repr(header)
     assert "Doe" not in repr(header)
+
+
+def test_importing_the_readers_loads_no_heavy_package() -> None:
+    modules = ", ".join(f"gliomask.io.{name}" for name in ("archives", "contrasts", "dicom", "frames", "headers", "seg", "series"))
+    program = f"import sys, {modules}; print(sorted({{'pydicom', 'highdicom', 'scipy', 'nibabel'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -127,12 +127,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from gliomask.segmentation import Segmenter
 
     if options.reference_masks is not None:
-        if options.fold or options.split or options.flair_alone or options.single_slices or options.threshold:
+        if options.fold or options.split or options.flair_alone or options.single_slices or options.threshold or options.brain_masks:
             options.parser.error("with --reference-masks no model is run: leave out --fold, --split, --threshold and what it sees")
         evaluation = evaluate_masks(options.data, options.reference_masks)
     else:
         segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads)
-        protocol = Protocol(options.split, options.fold, options.flair_alone, options.single_slices)
+        protocol = Protocol(options.split, options.fold, options.flair_alone, options.single_slices, options.brain_masks)
         evaluation = evaluate_model(options.data, segmenter, protocol, _progress_bar(options.json))
     _print(json.dumps(evaluation.as_json(), indent=2) if options.json else format_table(evaluation))
     return DONE
@@ -254,6 +254,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--fold", metavar="FOLD", help="score this fold's patients alone (default: all)")
     parser.add_argument("--flair-alone", action="store_true", help="leave out the contrast channels")
     parser.add_argument("--single-slices", action="store_true", help="give every slice by itself, not the whole volume")
+    parser.add_argument("--brain-masks", type=Path, metavar="DIR", help="remove the skull by DIR/<patient>/<slice>_mask.png first")
     _split_option(parser)
     _model_options(parser)
     _json_option(parser)

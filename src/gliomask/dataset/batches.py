@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from gliomask.dataset.augment import Augmentation, draw_outside, drop_sequences, remove_outside, vary_intensity, warp
 from gliomask.dataset.index import Patient
-from gliomask.errors import InputError
-from gliomask.io import read_mask
 from gliomask.preprocess import Normalisation, Windows, apply_windows, intensity_windows
 
 SINGLE_SLICE = 0.3  # share of slices normalised by themselves, as a lone PNG will be
@@ -52,12 +50,12 @@ def load_case(patient: Patient, normalisation: Normalisation, brain_masks: Path 
     Parameters
     ----------
     brain_masks
-        A folder with ``<patient>/<slice>_mask.png`` for every slice, white where the brain is.
+        As :meth:`gliomask.dataset.Patient.load_brain` takes it.
 
     Raises
     ------
     InputError
-        A file is missing, unreadable, or a brain mask of another size than its slice.
+        A file is missing, unreadable, or of another size than its slice.
     """
     images, tumour = patient.load()
     windows = CaseWindows.of(images, normalisation)
@@ -67,10 +65,7 @@ def load_case(patient: Patient, normalisation: Normalisation, brain_masks: Path 
     tumour_slices = np.flatnonzero(tumour.any(axis=(1, 2)))
     if brain_masks is None:
         return Case(images, tumour[..., None], windows, tumour_slices, (centre[0], centre[1]))
-    paths = [brain_masks / patient.name / f"{image.stem}_mask.png" for image in patient.images]
-    brain = np.concatenate([read_mask(path) for path in paths])
-    if brain.shape != tumour.shape:
-        raise InputError(f"{paths[0].parent}: brain masks of shape {brain.shape}, the patient's slices are {tumour.shape} (z, y, x).")
+    brain = patient.load_brain(brain_masks)
     stripped = CaseWindows.of(images * brain[..., None], normalisation)
     return Case(images, np.stack([tumour, brain], axis=-1), windows, tumour_slices, (centre[0], centre[1]), stripped)
 

@@ -36,6 +36,27 @@ class Patient:
         images = np.stack([fill_channels(slice_, len(CHANNELS)) for slice_ in slices])
         return images, np.concatenate([read_mask(path) for path in self.masks])
 
+    def load_brain(self, folder: Path) -> NDArray[np.bool_]:
+        """Return the patient's brain masks ``(z, y, x)`` bool, as ``docs/brain_masks.py`` makes them.
+
+        Parameters
+        ----------
+        folder
+            Holds ``<patient>/<slice>_mask.png`` for every slice, white where the brain is.
+
+        Raises
+        ------
+        InputError
+            A mask is missing, unreadable or of another size than its slice.
+        """
+        paths = [folder / self.name / f"{image.stem}_mask.png" for image in self.images]
+        with Image.open(self.images[0]) as first:
+            expected = (1, *first.size[::-1])
+        masks = [read_mask(path) for path in paths]
+        if other := [path for path, mask in zip(paths, masks, strict=True) if mask.shape != expected]:
+            raise InputError(f"{other[0]}: not of its slice's size, {_by(expected[:0:-1])} pixels.")
+        return np.concatenate(masks)
+
 
 def index_dataset(root: Path) -> list[Patient]:
     """Return the patients under *root*, sorted by name, every image checked against its mask.

@@ -31,19 +31,23 @@ class Protocol:
     """Which patients are scored and how much of them the model gets to see.
 
     ``flair_alone`` leaves out the contrast channels; ``single_slices`` gives every slice by itself,
-    as a picture dropped on the page, instead of the whole volume.
+    as a picture dropped on the page, instead of the whole volume. ``brain_masks`` is a folder with
+    ``<patient>/<slice>_mask.png``, white where the brain is: all else is set to 0, as in
+    skull-stripped research volumes.
     """
 
     split: Path | None = None
     fold: str | None = None
     flair_alone: bool = False
     single_slices: bool = False
+    brain_masks: Path | None = None
 
     @property
     def input(self) -> str:
         """What the model sees, in words."""
         channels = "FLAIR alone" if self.flair_alone else "all three channels"
-        return f"{channels}, {'slice by slice' if self.single_slices else 'whole volumes'}"
+        skull = ", skull removed" if self.brain_masks else ""
+        return f"{channels}{skull}, {'slice by slice' if self.single_slices else 'whole volumes'}"
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,8 @@ def evaluate_patients(patients: Iterable[Patient], segmenter: Segmenter, protoco
     scores = []
     for patient in patients:
         images, masks = patient.load()
+        if protocol.brain_masks is not None:
+            images = images * patient.load_brain(protocol.brain_masks)[..., None]
         mask = _predict(segmenter, images[..., 1:2] if protocol.flair_alone else images, protocol.single_slices)
         scores.append(score(patient.name, role_of(patient.name, segmenter.model), mask, masks))
     subject = f"model {segmenter.model.name}, threshold {segmenter.threshold:g}, {protocol.input}"

@@ -2,13 +2,12 @@
 
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from tempfile import TemporaryDirectory
 
-from gliomask.errors import InputError
+from gliomask.errors import GliomaskError, InputError
 
 MAX_BYTES = 4 * 2**30
 """Most bytes that an archive may unpack to; a study of 2,000 slices of 512 x 512 has 1 GiB."""
@@ -23,9 +22,6 @@ RATIO_FROM_BYTES = 16 * 2**20
 """Bytes below which any ratio does no harm, such as that of an empty mask."""
 
 CHUNK = 2**20
-
-UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError, LookupError)
-"""What the zip module raises on damaged archives, unknown compressions and odd names."""
 
 
 @contextmanager
@@ -48,6 +44,7 @@ def extracted(path: Path) -> Iterator[Path]:
 
 
 def _unpack(path: Path, folder: Path) -> None:
+    """Unpack an archive's files into a folder, whatever goes wrong being an InputError."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -61,11 +58,16 @@ def _unpack(path: Path, folder: Path) -> None:
                 written += _unpack_entry(path, archive, entry, target, most - written)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
-    except UNREADABLE as error:
+    except GliomaskError:
+        raise
+    except OSError as error:  # the disk is full, the file may not be read, a file's name is another's folder
+        raise InputError(f"{path}: could not be unpacked ({error}). Unpack it yourself and give the folder.") from error
+    except Exception as error:  # on damage each decompressor raises its own
         raise InputError(f"{path}: not a zip archive, damaged or cut short ({error}). Pack it again.") from error
 
 
 def _passed_over(entry: zipfile.ZipInfo) -> bool:
+    """Return whether an entry is an archive itself or a resource fork of macOS."""
     return entry.filename.casefold().endswith(".zip") or "__MACOSX" in PurePosixPath(entry.filename).parts
 
 
@@ -78,15 +80,15 @@ def _target(path: Path, entry: zipfile.ZipInfo, folder: Path) -> Path:
         It would go outside the folder, is a link or other special file, or is encrypted.
     """
     name = entry.filename
-    as_posix, as_windows = PurePosixPath(name), PureWindowsPath(name)  # a backslash or drive is a path on Windows
-    if as_posix.is_absolute() or as_windows.drive or as_windows.root or ".." in {*as_posix.parts, *as_windows.parts}:
+    place = PureWindowsPath(name)  # splits at slashes and backslashes, and knows drives
+    if place.anchor or ".." in place.parts:
         raise InputError(f"{path}: its entry {name!r} points outside the archive. Pack the images' folder itself.")
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         raise InputError(f"{path}: its entry {name!r} is a link or special file. Pack the files themselves.")
     if entry.flag_bits & 0x1:
         raise InputError(f"{path}: encrypted ({name!r}). Unpack it with its password and give the folder.")
-    return folder.joinpath(*as_windows.parts)
+    return folder.joinpath(*place.parts)
 
 
 def _bound(path: Path) -> int:

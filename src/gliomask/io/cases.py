@@ -21,6 +21,8 @@ from gliomask.io.naming import RESULT, is_image, is_mask, is_nifti, is_zip, natu
 from gliomask.io.sources import CaseSource
 from gliomask.volume import Volume
 
+AnyPath = str | os.PathLike[str]
+
 KINDS = "PNG, JPEG or TIFF slices, NIfTI (.nii, .nii.gz), DICOM or a zip of them"
 
 
@@ -80,7 +82,7 @@ def read_case(case: CaseSource) -> Volume:
     return replace(volume, sha256=case.sha256())
 
 
-def read(path: str | os.PathLike[str], *, pre: Path | None = None, post: Path | None = None, series: str | None = None) -> Volume:
+def read(path: AnyPath, *, pre: AnyPath | None = None, post: AnyPath | None = None, series: str | None = None) -> Volume:
     """Return the one case that a path stands for.
 
     Parameters
@@ -97,7 +99,8 @@ def read(path: str | os.PathLike[str], *, pre: Path | None = None, post: Path | 
     InputError
         The path holds no case or several, or cannot be read.
     """
-    cases = with_choices(find_cases([Path(path)]), pre, post, series)
+    before, after = (None if p is None else Path(p) for p in (pre, post))
+    cases = with_choices(find_cases([Path(path)]), before, after, series)
     if len(cases) > 1:
         names = ", ".join(c.name for c in cases[:5])
         raise InputError(f"{path}: holds {len(cases)} cases ({names}…); call once for each, or use the command line.")

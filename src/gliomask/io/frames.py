@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gliomask.errors import InputError
 from gliomask.io.headers import blaming, in_groups, number, numbers, read_dataset, text
-from gliomask.volume import SMALLEST_SPACING_MM
+from gliomask.volume import SMALLEST_SPACING_MM, checked_affine
 
 COSINE_TOLERANCE = 1e-3
 """Largest difference of direction cosines that are taken as alike: 0.06 degrees, 0.1 mm at the edge of a head."""
@@ -42,9 +42,6 @@ TILT_DEGREES = 0.5
 """Angle between the slices' normal and the line through them from which the stack is told to be sheared."""
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-COUNTS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
-"""The numbers that place an image."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,8 @@ def stack_of(files: Sequence[Path], values: Callable[[Frame], NDArray[Any]], sou
     frames.sort(key=lambda frame: float(frame.position @ normal))
     kept = _without_duplicates(frames, values, source)
     step = _step(kept, source) if len(kept) > 1 else _thickness(kept[0])
-    return Stack(tuple(kept), _affine(kept[0], step), _notes(kept, step, len(frames) - len(kept)))
+    affine = checked_affine(_affine(kept[0], step), str(source))
+    return Stack(tuple(kept), affine, _notes(kept, step, len(frames) - len(kept)))
 
 
 def _frames(file: Path) -> list[Frame]:
@@ -149,18 +147,16 @@ def _frame(dataset: Any, file: Path, index: int | None) -> Frame:
         return numbers(dataset, keyword) if index is None else in_groups(dataset, index, sequence, keyword)
 
     where = f"{file}" if index is None else f"{file}, frame {index + 1}"
-    position = _complete(values("PlanePositionSequence", "ImagePositionPatient"), "ImagePositionPatient", where)
-    cosines = _complete(values("PlaneOrientationSequence", "ImageOrientationPatient"), "ImageOrientationPatient", where)
-    spacing = _complete(values("PixelMeasuresSequence", "PixelSpacing"), "PixelSpacing", where)
+    position = _complete(values("PlanePositionSequence", "ImagePositionPatient"), 3, "ImagePositionPatient", where)
+    cosines = _complete(values("PlaneOrientationSequence", "ImageOrientationPatient"), 6, "ImageOrientationPatient", where)
+    spacing = _complete(values("PixelMeasuresSequence", "PixelSpacing"), 2, "PixelSpacing", where)
     if min(spacing) < SMALLEST_SPACING_MM:
         raise InputError(f"{where}: a PixelSpacing of {spacing[0]:g} x {spacing[1]:g} mm; expected two lengths above 0. Export it again.")
     thicknesses = (*values("PixelMeasuresSequence", "SpacingBetweenSlices"), *values("PixelMeasuresSequence", "SliceThickness"))
     slope = next(iter(values("PixelValueTransformationSequence", "RescaleSlope")), 1.0)
     intercept = next(iter(values("PixelValueTransformationSequence", "RescaleIntercept")), 0.0)
     if not np.isfinite([slope, intercept]).all() or slope == 0:
-        raise InputError(
-            f"{where}: a rescale slope of {slope:g} and intercept of {intercept:g}; expected numbers, the slope not 0. Export it again."
-        )
+        raise InputError(f"{where}: a rescale slope of {slope:g} and intercept of {intercept:g}, which leave no image. Export it again.")
     return Frame(
         dataset=dataset,
         file=file,
@@ -175,14 +171,12 @@ def _frame(dataset: Any, file: Path, index: int | None) -> Frame:
     )
 
 
-def _complete(found: tuple[float, ...], keyword: str, where: str) -> tuple[float, ...]:
+def _complete(found: tuple[float, ...], count: int, keyword: str, where: str) -> tuple[float, ...]:
     """Return the numbers of an element, which have to be as many as DICOM says, and finite."""
-    if len(found) == COUNTS[keyword] and np.isfinite(found).all():
+    if len(found) == count and np.isfinite(found).all():
         return found
     problem = f"{list(found)}" if found else "nothing"
-    raise InputError(
-        f"{where}: {problem} as {keyword}; expected {COUNTS[keyword]} numbers. Without them its place is unknown; export it again."
-    )
+    raise InputError(f"{where}: {problem} as {keyword}; expected {count} numbers. Without them its place is unknown; export it again.")
 
 
 def _unit(cosines: Sequence[float], where: str) -> NDArray[np.float64]:
@@ -190,9 +184,7 @@ def _unit(cosines: Sequence[float], where: str) -> NDArray[np.float64]:
     halves = np.reshape(cosines, (2, 3))
     lengths = np.linalg.norm(halves, axis=1)
     if np.abs(lengths - 1.0).max() > UNIT_TOLERANCE or abs(halves[0] @ halves[1]) > UNIT_TOLERANCE:
-        raise InputError(
-            f"{where}: an ImageOrientationPatient of {list(cosines)}; expected two unit vectors at right angles. Export it again."
-        )
+        raise InputError(f"{where}: an ImageOrientationPatient of {list(cosines)}; expected two unit vectors at right angles.")
     return np.ravel(halves / lengths[:, None])
 
 
@@ -262,10 +254,7 @@ def _step(frames: Sequence[Frame], source: Path) -> NDArray[np.float64]:
 def _thickness(frame: Frame) -> NDArray[np.float64]:
     """Return a single slice's extent in mm, as a vector along its normal."""
     if frame.thickness is None:
-        raise InputError(
-            f"{frame.file}: one slice without SpacingBetweenSlices or SliceThickness; its volume is unknown. Give the whole series, or "
-            "export it again."
-        )
+        raise InputError(f"{frame.file}: one slice without SpacingBetweenSlices or SliceThickness, of unknown volume. Export it again.")
     return frame.normal * frame.thickness
 
 

@@ -62,21 +62,6 @@ class Header:
     plane: str
 
 
-def pydicom() -> Any:
-    """Return the package pydicom, which only DICOM needs.
-
-    Raises
-    ------
-    EngineError
-        It is not installed.
-    """
-    try:
-        import pydicom as package
-    except ImportError as error:
-        raise EngineError("DICOM needs pydicom and highdicom. Install them: pip install 'gliomask[dicom]'.") from error
-    return package
-
-
 @contextmanager
 def unwarned() -> Iterator[None]:
     """Silence what pydicom and highdicom say of values that break DICOM's rules.
@@ -145,16 +130,21 @@ def read_dataset(path: Path, **options: Any) -> Any:
     ------
     InputError
         It is no DICOM file, damaged, or could expand beyond bounds.
+    EngineError
+        pydicom is not installed.
     """
     if not is_dicom(path):
         empty = path.is_file() and path.stat().st_size == 0
         found = "empty" if empty else "not a DICOM file" if path.exists() else "no such file"
         raise InputError(f"{path}: {found}. Give DICOM files, or leave it out.")
-    package = pydicom()
+    try:
+        from pydicom import dcmread
+    except ImportError as error:
+        raise EngineError("DICOM needs pydicom and highdicom. Install them: pip install 'gliomask[dicom]'.") from error
     with blaming(path, "file"):
         if path.stat().st_size > MAX_DEFLATED_BYTES and _is_deflated(path):
             raise InputError(f"{path}: deflated, and more than {MAX_DEFLATED_BYTES // 2**20} MiB. Save it uncompressed (dcmconv +te).")
-        return package.dcmread(path, force=True, **options)  # force: files without preamble or meta header
+        return dcmread(path, force=True, **options)  # force: files without preamble or meta header
 
 
 def _is_deflated(path: Path) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gliomask.errors import EngineError, InputError
 from gliomask.io.dicom import DicomOrigin
-from gliomask.io.series import number, unwarned
+from gliomask.io.headers import number, unwarned
 from gliomask.io.writing import atomic_path
 from gliomask.volume import Volume
 
@@ -45,21 +45,12 @@ def write_seg(
     One segment, on the source's own frames: every slice has its frame, empty or not, because
     viewers place a SEG by the frames that it has, and every frame refers to the image that it lies
     on. Nothing found is a valid segmentation, with all frames empty. What the segment is, in codes
-    (SCT is SNOMED CT, DCM the DICOM controlled terminology):
+    (SCT is SNOMED CT, DCM the DICOM controlled terminology, CID the context group of PS3.16):
 
-    ========================== ================================================== ====================
-    attribute                  code                                               context group
-    ========================== ================================================== ====================
-    Segmented Property         SCT 49755003 "Morphologically Abnormal Structure"  CID 7150 Segmentation
-    Category                                                                      Property Category
-    Segmented Property Type    SCT 52988006 "Lesion"                              CID 7194 Morphologically
-                                                                                  Abnormal Structure
-                                                                                  (in CID 7159 Lesion)
-    Anatomic Region            SCT 12738006 "Brain"                               CID 4 Anatomic Region
-    Algorithm Family           DCM 123110 "Artificial Intelligence"               CID 7162 Surface
-                                                                                  Processing Algorithm
-                                                                                  Family
-    ========================== ================================================== ====================
+    - Segmented Property Category: SCT 49755003 "Morphologically Abnormal Structure" (CID 7150)
+    - Segmented Property Type: SCT 52988006 "Lesion" (CID 7194, in CID 7159)
+    - Anatomic Region: SCT 12738006 "Brain" (CID 4)
+    - Algorithm Family: DCM 123110 "Artificial Intelligence" (CID 7162)
 
     It is called a lesion, and neither a neoplasm nor an edema, because it is both together: what is
     abnormal on FLAIR, tumour and oedema unparted.
@@ -108,6 +99,7 @@ def write_seg(
 
 
 def _packages() -> tuple[Any, Any]:
+    """Return highdicom and pydicom's settings."""
     try:
         import highdicom
         from pydicom import config
@@ -118,7 +110,7 @@ def _packages() -> tuple[Any, Any]:
 
 def _checked_frames(array: NDArray[Any], volume: Volume, fractional: bool) -> NDArray[Any]:
     """Return the frames as highdicom takes them: uint8 0 or 1, or float32 in 0..1."""
-    if not isinstance(volume.origin, DicomOrigin) or volume.affine is None:
+    if not isinstance(volume.origin, DicomOrigin):
         raise InputError(f"{volume.source or volume.name}: not read from DICOM, so that no DICOM SEG can refer to it. Write NIfTI.")
     if array.shape != volume.voxels.shape[:3]:
         raise InputError(f"{volume.name}: a mask of shape {array.shape} for a volume of {volume.voxels.shape[:3]}; expected the same grid.")
@@ -167,7 +159,7 @@ def _fit(dataset: Any, volume: Volume) -> Any:
             setattr(fit, keyword, "")
     for keyword, parse in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
         try:
-            parse(fit.get(keyword))
+            parse(fit[keyword].value)
         except ValueError:
             setattr(fit, keyword, "")
     if fit.PatientSex not in SEXES:
@@ -197,22 +189,18 @@ def _share_geometry(source: Any, frames: tuple[int, ...], volume: Volume) -> Non
 
     per_frame, shared = source.PerFrameFunctionalGroupsSequence, (source.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
 
-    def group(sequence: str) -> Any:
-        own = per_frame[frames[0]]
-        return _copied((own if sequence in own else shared)[sequence][0])
+    def group(index: int, keyword: str) -> Any:
+        own = per_frame[index]
+        return _copied((own if keyword in own else shared)[keyword][0])
 
-    measures = group("PixelMeasuresSequence")
+    measures = group(frames[0], "PixelMeasuresSequence")
     measures.SpacingBetweenSlices = _text_of(_distance_mm(volume))
     measures.SliceThickness = _thickness(measures, volume)
-    together = Dataset()
+    together, placed = Dataset(), [Dataset() for _ in frames]
     together.PixelMeasuresSequence = Sequence([measures])
-    together.PlaneOrientationSequence = Sequence([group("PlaneOrientationSequence")])
-    placed = []
-    for index in frames:
-        place = Dataset()
-        own = per_frame[index]
-        place.PlanePositionSequence = (own if "PlanePositionSequence" in own else shared).PlanePositionSequence
-        placed.append(place)
+    together.PlaneOrientationSequence = Sequence([group(frames[0], "PlaneOrientationSequence")])
+    for place, index in zip(placed, frames, strict=True):
+        place.PlanePositionSequence = Sequence([group(index, "PlanePositionSequence")])
     source.SharedFunctionalGroupsSequence = Sequence([together])
     source.PerFrameFunctionalGroupsSequence = Sequence(placed)
     source.NumberOfFrames = len(placed)
@@ -235,8 +223,8 @@ def _distance_mm(volume: Volume) -> float:
 
 def _thickness(measures: Any, volume: Volume) -> str:
     """Return the source's SliceThickness; where it says nothing, the slices' distance."""
-    thickness = number(measures, "SliceThickness")
-    return _text_of(thickness if thickness else _distance_mm(volume))
+    thickness = number(measures, "SliceThickness") or 0.0
+    return _text_of(thickness if thickness > 0 else _distance_mm(volume))
 
 
 def _text_of(length_mm: float) -> str:
@@ -265,6 +253,7 @@ def _segment(hd: Any, model_name: str, model_version: str) -> Any:
 
 
 def _equipment_and_series(hd: Any, source: Any, model_name: str, model_version: str) -> dict[str, Any]:
+    """Return who made the object and the series that it is, as highdicom's arguments."""
     from gliomask import __version__  # at the top it would be a circle
 
     return {

@@ -244,6 +244,7 @@ def _listing(all_series: Sequence[Series]) -> str:
 
 
 def _reason(chosen: Series, other: Series) -> str:
+    """Return why the chosen series was preferred to another."""
     if other.derived and not chosen.derived:
         return "derived"
     if other.first.plane != chosen.first.plane and chosen.first.plane == "axial":

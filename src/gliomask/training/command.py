@@ -5,7 +5,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 from gliomask.dataset import Patient, divide, index_dataset, read_split
 from gliomask.errors import EngineError
@@ -68,19 +68,18 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
             f"trained, and kept as {options.output / options.name}.keras, but not exported to ONNX: {error}. "
             "Install what is missing and run the same command again; it goes straight to the export."
         ) from error
-    record = add_scores(record, validation)
+    record = add_scores(record, validation, options.brain_masks)
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
     report(f"written: {options.output / options.name}.keras, {record.path} and its record")
 
 
-def add_scores(record: ModelRecord, held_out: Sequence[Patient]) -> ModelRecord:
+def add_scores(record: ModelRecord, held_out: Sequence[Patient], brain_masks: Path | None = None) -> ModelRecord:
     """Score an exported model on its held-out patients, as it will be run, and return the record with the scores written to it."""
     segmenter = Segmenter(record.path)
-    scores: dict[str, Any] = {}
-    for flair_alone in (False, True):
-        for single_slices in (False, True):
-            protocol = Protocol(flair_alone=flair_alone, single_slices=single_slices)
-            scores[protocol.input] = summarise(evaluate_patients(held_out, segmenter, protocol).patients)
+    protocols = [Protocol(flair_alone=alone, single_slices=single) for alone in (False, True) for single in (False, True)]
+    if brain_masks is not None:
+        protocols += [Protocol(flair_alone=alone, brain_masks=brain_masks) for alone in (False, True)]
+    scores = {p.input: summarise(evaluate_patients(held_out, segmenter, p).patients) for p in protocols}
     scored = replace(record, scores=dict(record.scores) | {"held_out": scores})
     write_text(scored.to_json(), record.path.with_suffix(".json"))
     return scored

@@ -1,0 +1,113 @@
+"""T1 beside the FLAIR: which series of a study show it before and after contrast, brought onto the FLAIR's grid."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliomask.errors import InputError
+from gliomask.grid import resampled
+from gliomask.io.frames import Stack
+from gliomask.io.headers import Header
+from gliomask.io.series import NAMED_T1, Series, is_map, preference
+from gliomask.volume import CHANNELS
+
+LONGEST_T1_ECHO_MS = 30.0
+"""Echo time up to which a series that is called T1 is taken for one."""
+
+LONGEST_T1_REPETITION_MS = 3500.0
+"""Repetition time up to which a series that is called T1 is taken for one (T1 FLAIR and MPRAGE go beyond 2,000)."""
+
+NAMED_POST = re.compile(
+    r"post(?!er|.?fossa)|gado|(?<![a-z])(gd|gad|ce|km|contrast|dotarem|gadavist)(?![a-z])|t1ce|t1c(?![a-z])|\+ ?c(?![a-z])|c\+"
+)
+NAMED_PRE = re.compile(r"(?<![a-z])(pre|nativ|native|plain|non.?contrast|without|w/?o|nc)(?![a-z])")
+
+COVERED = 0.75
+"""Part of the FLAIR's voxels that another series has to reach to be used beside it."""
+
+SAME_GRID = 1e-3
+"""Largest difference of two grids, in the matrix between their voxels' indices, up to which voxels are copied."""
+
+Reader = Callable[[Series], tuple[NDArray[Any], Stack]]
+"""Returns a series' voxels ``(z, y, x)`` and where they lie."""
+
+
+def with_t1(
+    flair: NDArray[Any], stack: Stack, chosen: Series, found: Sequence[Series], read: Reader
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return FLAIR's voxels with those of T1 around them where the study has some that fit, and notes.
+
+    Parameters
+    ----------
+    flair, stack
+        Voxels ``(z, y, x)`` of the *chosen* series, and where they lie.
+    found
+        All series of the study; T1 has to be in the FLAIR's frame of reference.
+    read
+        What another series is read with.
+
+    Returns
+    -------
+    tuple
+        ``(z, y, x, 1)`` as given, or float32 ``(z, y, x, 3)``: pre-contrast T1, FLAIR, post-contrast
+        T1, FLAIR standing in for one that is missing. A T1 that cannot be used is told in the notes.
+    """
+    notes: list[str] = []
+    pre, post = (_first_that_fits(_candidates(chosen, found, after), flair.shape, stack, read, notes) for after in (False, True))
+    if pre is None and post is None:
+        return flair[..., None], tuple(notes)
+    for name, t1 in ((CHANNELS[0], pre), (CHANNELS[2], post)):
+        if t1 is None:
+            notes.append(f"no {name}: FLAIR in its place")
+    channels = [flair if pre is None else pre, flair, flair if post is None else post]
+    return np.stack(channels, axis=-1).astype(np.float32), tuple(notes)
+
+
+def _candidates(chosen: Series, found: Sequence[Series], post: bool) -> list[Series]:
+    """Return the T1 series in the FLAIR's frame of reference, the best first."""
+    reference = chosen.first.frame_of_reference
+    others = [s for s in found if s is not chosen and reference and s.first.frame_of_reference == reference]
+    return sorted((s for s in others if is_t1(s.first) and is_post_contrast(s.first) == post), key=preference)
+
+
+def _first_that_fits(
+    candidates: Sequence[Series], shape: tuple[int, ...], stack: Stack, read: Reader, notes: list[str]
+) -> NDArray[np.float32] | None:
+    """Return the first series that can be read and covers the FLAIR, on its grid; which it is, and why others are not, goes to *notes*."""
+    for series in candidates:
+        try:
+            voxels, own = read(series)
+        except InputError as error:
+            notes.append(f"not used: {series} ({error})")
+            continue
+        moved, covered = _on_grid(voxels, own.affine, stack.affine, shape)
+        if covered < COVERED:
+            notes.append(f"not used: {series} (reaches {covered:.0%} of the FLAIR's field of view)")
+            continue
+        notes.append(f"{CHANNELS[2] if is_post_contrast(series.first) else CHANNELS[0]}: {series}")
+        return moved
+    return None
+
+
+def _on_grid(
+    voxels: NDArray[Any], own: NDArray[np.float64], affine: NDArray[np.float64], shape: tuple[int, ...]
+) -> tuple[NDArray[np.float32], float]:
+    """Return voxels on another grid, and the share of it that they cover; on the same grid they are copied."""
+    if voxels.shape == shape and np.allclose(np.linalg.solve(own, affine), np.eye(4), atol=SAME_GRID):
+        return voxels.astype(np.float32), 1.0
+    return resampled(voxels, own, affine, (shape[0], shape[1], shape[2]))
+
+
+def is_t1(header: Header) -> bool:
+    """Return whether the sequence is T1-weighted: called so, with a short echo and repetition where these are given."""
+    short = (header.echo_ms or 0.0) <= LONGEST_T1_ECHO_MS and (header.repetition_ms or 0.0) <= LONGEST_T1_REPETITION_MS
+    return bool(NAMED_T1.search(header.words)) and short and not is_map(header)
+
+
+def is_post_contrast(header: Header) -> bool:
+    """Return whether contrast agent was given, by the agent's name in the header or by the series' names."""
+    name = header.description.casefold()
+    return not NAMED_PRE.search(name) and (header.contrast_agent or bool(NAMED_POST.search(name)))
