@@ -170,6 +170,18 @@ def test_another_sequence_is_brought_to_the_same_place() -> None:
     assert np.abs(onto - scan(affine, shape))[inside].mean() < 8  # of 62, at edges that are thinner than a voxel
 
 
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(angle=st.floats(-180, 180), shift=st.floats(-80, 80))
+def test_a_sequence_on_the_same_oblique_grid_is_copied_to_its_last_voxel(angle: float, shift: float) -> None:
+    affine = centred(
+        rotation("x", angle)[:3, :3] @ rotation("z", angle / 3)[:3, :3] @ np.diag([0.9, 1.1, 5.3]), (9, 8, 7), (shift, 1 / 3, 7.7)
+    )
+    voxels = np.random.default_rng(0).random((7, 8, 9), np.float32) + 1
+    onto, covered = resampled(voxels, affine, affine, (7, 8, 9))
+    np.testing.assert_allclose(onto, voxels, atol=1e-5)
+    assert covered == 1.0
+
+
 def test_a_sequence_elsewhere_covers_nothing() -> None:
     shape = (20, 20, 20)
     _, covered = resampled(np.ones(shape, np.float32), centred(LPS, shape, (500, 0, 0)), centred(LPS, shape), shape)

@@ -28,6 +28,9 @@ THIN = 2.0
 MAX_TILT_DEGREES = 40.0
 """Tilt from which thick slices show an anatomy that no training slice does."""
 
+SMALLEST_COVER = 0.75
+"""Share of FLAIR's grid that another sequence has to cover; beyond its own field of view it is dark."""
+
 INDEX, RIGHT, ANTERIOR, SUPERIOR = np.arange(3), *np.eye(3)
 
 
@@ -162,7 +165,7 @@ def resampled(
     Linearly interpolated by the affines, smoothed first along axes on which the volume is coarser;
     beyond its own field of view it has its smallest value.
     """
-    grid = AxialGrid(np.linalg.inv(moving_affine) @ affine, shape, (moving.shape[0], moving.shape[1], moving.shape[2]), "", 0.0)
+    grid = AxialGrid(_snapped(np.linalg.inv(moving_affine) @ affine), shape, (moving.shape[0], moving.shape[1], moving.shape[2]), "", 0.0)
     corner = np.array(moving.shape[::-1]) - 0.5
     low, covered = float(moving.min()), 0
     columns = np.stack(np.meshgrid(np.arange(shape[2]), np.arange(shape[1]), indexing="ij"), axis=-1).reshape(-1, 2)

@@ -14,16 +14,13 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from gliomask.errors import InputError
-from gliomask.grid import resampled
+from gliomask.grid import SMALLEST_COVER, resampled
 from gliomask.io.images import MAX_LABELS, MAX_PIXELS
 from gliomask.io.writing import atomic_path
 from gliomask.volume import Volume, checked_affine
 
 MAX_SLICES = 2048
 """Most slices along any axis; more is no head."""
-
-SMALLEST_COVER = 0.5
-"""Share of FLAIR's grid that another sequence has to cover to be of the same head."""
 
 SAMPLE = 100_000  # voxels looked at before all are, to tell an image from a mask
 
