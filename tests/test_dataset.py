@@ -24,6 +24,23 @@ def test_patients_and_their_slices_in_natural_order(tmp_path: Path, write_slices
     assert index_dataset(tmp_path / "kaggle_3m")[0] == patient
 
 
+def test_brain_masks_belong_to_their_slices(tmp_path: Path, write_slices: Write) -> None:
+    write_slices(tmp_path / "data" / "p", (5, 6), masks=True)
+    (patient,) = index_dataset(tmp_path / "data")
+    (tmp_path / "brains" / "p").mkdir(parents=True)
+    for number, rows in ((1, 40), (2, 7)):
+        mask = np.zeros((256, 256), np.uint8)
+        mask[:rows] = 255
+        Image.fromarray(mask).save(tmp_path / "brains" / "p" / f"head_{number}_mask.png")
+    assert [int(m.any(axis=1).sum()) for m in patient.load_brain(tmp_path / "brains")] == [40, 7]
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "brains" / "p" / "head_2_mask.png")
+    with pytest.raises(InputError, match=r"head_2_mask\.png: not of its slice's size, 256 x 256 pixels"):
+        patient.load_brain(tmp_path / "brains")
+    (tmp_path / "brains" / "p" / "head_2_mask.png").unlink()
+    with pytest.raises(InputError, match=r"head_2_mask\.png: cannot be opened"):
+        patient.load_brain(tmp_path / "brains")
+
+
 def test_all_problems_are_in_one_error(tmp_path: Path, write_slices: Write) -> None:
     folder = write_slices(tmp_path / "p", tuple(range(5)), masks=True)
     (folder / "head_1_mask.tif").unlink()

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,15 @@ def test_held_out_patients_in_every_way_of_input(lgg_patients: Path, segmenter: 
     assert [p.role for p in evaluation.patients] == ["held out", "held out"]
     # Two patients, and not the easiest: a floor that a wrong channel or normalisation would fall through.
     assert summarise(evaluation.patients)["mean_dice"] > (0.4 if flair_alone else 0.6)
+
+
+def test_what_is_outside_the_brain_is_not_seen(tmp_path: Path, write_slices: Callable[..., Path], segmenter: Segmenter) -> None:
+    write_slices(tmp_path / "data" / "p", (5, 6), masks=True)
+    for name in ("head_1", "head_2"):
+        save_mask(tmp_path / "brains" / "p" / f"{name}_mask.png", 0, 256)
+    protocol = Protocol(brain_masks=tmp_path / "brains")
+    assert protocol.input == "all three channels, skull removed, whole volumes"
+    (blind,) = evaluate_model(tmp_path / "data", segmenter, protocol).patients
+    (seeing,) = evaluate_model(tmp_path / "data", segmenter, Protocol()).patients
+    assert blind.counts.tp == blind.counts.fp == 0
+    assert seeing.counts.tp > 0

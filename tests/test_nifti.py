@@ -82,6 +82,15 @@ def test_a_4d_file_of_one_volume_is_that_volume(tmp_path: Path, flair: Matrix) -
     assert nib.load(tmp_path / "mask.nii.gz").shape == (60, 70, 12, 1)
 
 
+@pytest.mark.parametrize("shape", [(60, 70), (60, 70, 1)])
+def test_a_single_slice_is_taken_and_told(tmp_path: Path, flair: Matrix, shape: tuple[int, ...], segmenter: Segmenter) -> None:
+    nib.save(nib.Nifti1Image(flair[..., 6].reshape(shape), AFFINE), tmp_path / "head.nii")
+    volume = read(tmp_path / "head.nii")
+    assert volume.voxels.shape == (1, 70, 60, 1) and "one slice only, taken as 12 mm thick" in volume.notes
+    write_nifti(segmenter.segment(volume).mask, volume, tmp_path / "mask.nii")
+    assert nib.load(tmp_path / "mask.nii").shape == shape
+
+
 def test_spacing_and_millilitres_come_from_the_affine(tmp_path: Path, flair: Matrix) -> None:
     turned = centred(rotation("y", 30)[:3, :3] @ np.diag([2.0, 3.0, 5.0]), SHAPE)
     volume = read(write(tmp_path / "head.nii", flair, turned))

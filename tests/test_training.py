@@ -198,3 +198,23 @@ def keras_file(path: Path) -> None:
     path.write_bytes(b"no archive")
     with pytest.raises(ModelError, match="not a model that Keras"):
         Segmenter(path)
+
+
+def test_a_training_starts_from_a_trained_network(training: ModuleType, dataset: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from gliomask.dataset import index_dataset
+
+    patients = index_dataset(dataset)
+    started = training.unet(4)
+    started.save(tmp_path / "trained.keras")
+    still = replace(training.RECIPES["original"], learning_rate=0.0, patience=None)
+    settings = training.RunSettings(tmp_path / "run", epochs=1, steps_per_epoch=1, width=4, initial_weights=tmp_path / "trained.keras")
+    for one, two in zip(training.train(patients[1:], patients[:1], still, settings).get_weights(), started.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    other = replace(settings, output=tmp_path / "other", width=6)
+    with pytest.raises(InputError, match=r"trained\.keras: a network of .* parameters"):
+        training.train(patients[1:], patients[:1], still, other)
+    fresh = replace(settings, initial_weights=None)
+    with pytest.raises(InputError, match="differs in initial_weights"):
+        training.train(patients[1:], patients[:1], still, fresh)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.errors import InputError
-from gliomask.grid import resampled
+from gliomask.grid import SMALLEST_COVER, resampled
 from gliomask.io.frames import Stack
 from gliomask.io.headers import Header
 from gliomask.io.series import NAMED_T1, Series, is_map, preference
@@ -24,9 +24,6 @@ NAMED_POST = re.compile(
     r"post(?!er|.?fossa)|gado|(?<![a-z])(gd|gad|ce|km|contrast|dotarem|gadavist)(?![a-z])|t1ce|t1c(?![a-z])|\+ ?c(?![a-z])|c\+"
 )
 NAMED_PRE = re.compile(r"(?<![a-z])(pre|nativ|native|plain|non.?contrast|without|w/?o|nc)(?![a-z])")
-
-COVERED = 0.75
-"""Part of the FLAIR's voxels that another series has to reach to be used beside it."""
 
 SAME_GRID = 1e-3
 """Largest difference of two grids, in the matrix between their voxels' indices, up to which voxels are copied."""
@@ -84,7 +81,7 @@ def _first_that_fits(
             notes.append(f"not used: {series} ({error})")
             continue
         moved, covered = _on_grid(voxels, own.affine, stack.affine, shape)
-        if covered < COVERED:
+        if covered < SMALLEST_COVER:
             notes.append(f"not used: {series} (reaches {covered:.0%} of the FLAIR's field of view)")
             continue
         notes.append(f"{CHANNELS[2] if is_post_contrast(series.first) else CHANNELS[0]}: {series}")

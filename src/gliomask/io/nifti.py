@@ -69,6 +69,9 @@ def read_nifti(path: Path, name: str, pre: Path | None = None, post: Path | None
     affine = checked_affine(image.affine, str(path))
     _check_is_no_mask(path, array)
     notes = _geometry_notes(image.header)
+    if 1 in array.shape:
+        thickness = np.linalg.norm(affine[:3, array.shape[::-1].index(1)])
+        notes.append(f"one slice only, taken as {thickness:g} mm thick")
     sequences = [_sequence(p, array, affine, path, strict, notes) for p in (pre, post)]
     if any(sequence is not None for sequence in sequences):
         before, after = (array.astype(np.float32) if s is None else s for s in sequences)
