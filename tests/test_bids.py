@@ -1,6 +1,7 @@
 import json
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -86,3 +87,51 @@ def test_a_second_run_without_probabilities_keeps_what_is_there(dataset: Path, t
     before = {p: p.read_bytes() for p in output.rglob("sub-*_mask.*")}
     assert main(["segment", str(dataset), "--output", str(output)]) == 0
     assert {p: p.read_bytes() for p in output.rglob("sub-*_mask.*")} == before
+
+
+def test_datasets_below_a_folder_or_in_a_zip_are_found(dataset: Path, tmp_path: Path) -> None:
+    names = ["sub-01_run-1_FLAIR", "sub-01_run-2_FLAIR", "sub-02_ses-a_FLAIR", "sub-02_ses-b_FLAIR"]
+    derived = tmp_path / "derived"
+    (derived / "sub-01").mkdir(parents=True)
+    (derived / "dataset_description.json").write_text(json.dumps({"DatasetType": "derivative"}))
+    cases = find_cases([tmp_path])
+    assert [case.name for case in cases] == names
+    assert all(case.bids and case.bids[1] == dataset for case in cases)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for file in dataset.rglob("*"):
+            archive.write(file, file.relative_to(tmp_path))
+    assert [case.name for case in find_cases([tmp_path / "all.zip"])] == names
+
+
+def test_a_zipped_dataset_is_named_by_its_zip(dataset: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in ("dataset_description.json", "sub-02/ses-a/anat/sub-02_ses-a_FLAIR.nii"):
+            archive.write(dataset / name, name)
+    assert main(["segment", str(tmp_path / "all.zip"), "--output", str(tmp_path / "out")]) == 0
+    description = json.loads((tmp_path / "out" / "dataset_description.json").read_text())
+    assert description["DatasetLinks"] == {"raw": "../all.zip"}
+    assert (tmp_path / "out/sub-02/ses-a/anat/sub-02_ses-a_space-orig_label-lesion_mask.nii.gz").exists()
+
+
+def test_two_datasets_do_not_mix_in_one_output(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(dataset / "sub-02")
+    other = shutil.copytree(dataset, tmp_path / "other")
+    output = tmp_path / "out"
+    assert main(["segment", str(dataset), str(other), "--output", str(output)]) == 1
+    assert "two BIDS datasets, whose results would mix" in capsys.readouterr().err
+    assert not output.exists()
+    assert main(["segment", str(dataset), "--output", str(output)]) == 0
+    before = {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
+    assert main(["segment", str(other), "--output", str(output)]) == 1
+    assert "holds the derivatives of another BIDS dataset (../raw, not ../other)" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in output.rglob("*") if p.is_file()} == before
+
+
+def test_a_missing_derivative_is_written_again(dataset: Path, tmp_path: Path) -> None:
+    shutil.rmtree(dataset / "sub-02")
+    output = tmp_path / "out"
+    assert main(["segment", str(dataset), "--output", str(output)]) == 0
+    masks = sorted((output / "sub-01").rglob("*_mask.nii.gz"))
+    masks[0].unlink()
+    assert main(["segment", str(dataset), "--output", str(output)]) == 0
+    assert sorted((output / "sub-01").rglob("*_mask.nii.gz")) == masks

@@ -143,3 +143,24 @@ def test_a_multi_page_file_among_slices_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "p" / "w.png")
     with pytest.raises(InputError, match=r"v\.tif: has 2 pages"):
         read_case(find_cases([tmp_path / "p"])[0])
+
+
+def test_names_that_no_folder_tells_apart_stay_short(tmp_path: Path) -> None:
+    path = save(tmp_path / "a" / "scan.png")
+    first, second = (case.name for case in find_cases([path, path]))
+    assert (first, second) == ("scan_png_1", "scan_png_2")
+    inputs = [path, path, save(tmp_path / "scan_png_1.png")]
+    assert len({case.name for case in find_cases(inputs)}) == 3
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_flair_anywhere_below_makes_the_other_nifti_files_other_sequences(tmp_path: Path) -> None:
+    touch(tmp_path / "pat" / "flair" / "flair.nii.gz", tmp_path / "pat" / "t1" / "t1.nii.gz", tmp_path / "pat" / "t2" / "t2.nii")
+    assert [case.name for case in find_cases([tmp_path / "pat"])] == ["flair"]
+    (tmp_path / "pat" / "flair" / "flair.nii.gz").unlink()
+    assert [case.name for case in find_cases([tmp_path / "pat"])] == ["t1", "t2"]

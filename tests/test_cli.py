@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gliomask import Volume, __version__, batch, cli
+from gliomask import Segmenter, Volume, __version__, batch, cli
 from gliomask.dataset import sealed_patients
 from gliomask.io import CaseSource
 
@@ -262,3 +263,67 @@ def test_segment_loads_no_training(tmp_path: Path, write_slices: Write) -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_json_tells_of_a_single_input_that_is_no_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("segment", tmp_path / "missing.png", "--output", tmp_path / "out", "--json") == 1
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["case"], entry["status"], entry["result"]) == ("missing", "failed", None)
+    assert "no such file" in entry["reason"]
+
+
+def test_notes_follow_their_case(tmp_path: Path, phantom: Volume, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(phantom.voxels[5, ..., 1]).convert("RGBA").save(tmp_path / "grey.png")
+    assert run("segment", tmp_path / "grey.png", "--output", tmp_path / "out") == 0
+    notes = json.loads((tmp_path / "out" / "grey" / "result.json").read_text())["notes"]
+    assert notes
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith("grey: ")
+    assert others[:-1] == [f"  {note}" for note in notes]
+
+
+def test_lesions_left_out_are_told() -> None:
+    content = {"notes": ["n"], "min_lesion_ml": 30.0, "removed": {"lesions": 1, "volume_ml": 24.93}}
+    assert batch.Outcome("a", "done", content).notes == ("n", "1 lesion under 30 ml (24.9 ml in all) left out")
+    assert batch.Outcome("a", "failed", None).notes == ()
+
+
+def test_a_refused_second_run_leaves_the_numbers_of_the_first(tmp_path: Path, write_slices: Write) -> None:
+    scan = write_slices(tmp_path / "a")
+    assert run("segment", scan, "--output", tmp_path / "out") == 0
+    (before,) = rows(tmp_path / "out" / "cases.csv")
+    assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9) == 1
+    (after,) = rows(tmp_path / "out" / "cases.csv")
+    assert after.pop("status") == "failed" and "another model, threshold" in after.pop("reason")
+    assert after == {key: value for key, value in before.items() if key not in ("status", "reason")}
+
+
+def test_an_output_that_cannot_be_written_is_not_blamed_on_the_input(
+    tmp_path: Path, write_slices: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(batch, "save_segmentation", full)
+    assert run("segment", write_slices(tmp_path / "a"), "--output", tmp_path / "out") == 1
+    assert f"a: failed. {tmp_path / 'out' / 'a'}: cannot be written (No space left on device)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a"])
+def test_names_that_lead_out_of_the_output_are_refused(tmp_path: Path, write_slices: Write, segmenter: Segmenter, name: str) -> None:
+    scan = write_slices(tmp_path / "a")
+    case = CaseSource(name, scan, tuple(scan.iterdir()))
+    (outcome,) = batch.segment_cases([case], segmenter, tmp_path / "res" / "out")
+    assert outcome.status == "failed" and "names no folder" in outcome.reason
+    assert [p.name for p in (tmp_path / "res").rglob("*")] == ["out", "cases.csv"]
+
+
+def test_sigterm_ends_as_an_exit_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminated(_: object) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "_info", terminated)
+    assert run("info") == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before

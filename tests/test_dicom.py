@@ -18,7 +18,7 @@ from PIL import Image
 from pydicom.uid import generate_uid
 
 from gliomask import EngineError, InputError
-from gliomask.io import contrasts, dicom, headers, series
+from gliomask.io import contrasts, dicom, find_cases, headers, read_case, series
 from gliomask.io.dicom import DicomOrigin, is_dicom, read_study
 from gliomask.io.series import find_studies
 from gliomask.volume import Volume
@@ -817,6 +817,67 @@ def test_a_dicomdir_that_points_nowhere(tmp_path: Path, names: list[str]) -> Non
     index = make.write_dicomdir(tmp_path / "disc" / "DICOMDIR", names)
     with pytest.raises(InputError, match=r"DICOMDIR: an index of \d files.*none of which is there\. Give the folder with the images"):
         find_studies([index])
+
+
+def test_a_study_is_named_by_the_folder_that_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path / "scan" / "SERIES1", numbered((2, 32, 40)))
+    make.write_dicomdir(tmp_path / "scan" / "DICOMDIR", ["SERIES1/IM0000", "SERIES1/IM0001"])
+    assert [case.name for case in find_cases([tmp_path / "scan"])] == ["scan"]
+    assert [case.name for case in find_cases([tmp_path / "scan" / "DICOMDIR"])] == ["scan"]
+    monkeypatch.chdir(tmp_path / "scan" / "SERIES1")
+    assert [case.name for case in find_cases([Path()])] == ["SERIES1"]
+    assert [case.name for case in find_cases([Path("..")])] == ["scan"]
+
+
+def test_loose_slices_of_a_zip_are_named_by_the_zip(tmp_path: Path) -> None:
+    first = write_series(tmp_path / "a", numbered((2, 32, 40)))
+    second = write_series(tmp_path / "b", numbered((2, 32, 40)))
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        for file in first:
+            archive.write(file, file.name)
+    assert [case.name for case in find_cases([tmp_path / "study.zip"])] == ["study"]
+    with zipfile.ZipFile(tmp_path / "study.zip", "a") as archive:
+        for file in second:
+            archive.write(file, f"b/{file.name}")
+    assert sorted(case.name for case in find_cases([tmp_path / "study.zip"])) == ["b", "study"]
+
+
+def two_patients(folder: Path) -> None:
+    for number, patient in enumerate(("ONE", "TWO")):
+        (file,) = write_series(folder, numbered((1, 32, 40)), study=make.Study.new(patient), order=[number])
+        assert file.exists()
+
+
+@pytest.mark.parametrize(("spoil", "reason"), [(cut_in_header, "cut short"), (two_patients, "images of two patients")])
+def test_one_bad_folder_does_not_stop_the_other_patients(tmp_path: Path, spoil: Callable[[Path], None], reason: str) -> None:
+    spoil(tmp_path / "all" / "bad")
+    with pytest.raises(InputError, match=reason):
+        find_cases([tmp_path / "all"])
+    for name in ("p1", "p2"):
+        write_series(tmp_path / "all" / name, numbered((2, 32, 40)))
+    cases = {case.name: case.problem for case in find_cases([tmp_path / "all"])}
+    assert reason in cases.pop("bad")
+    assert cases == {"p1": "", "p2": ""}
+
+
+def test_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    write_series(tmp_path / "scan", numbered((3, 32, 40)))
+    (tmp_path / "scan" / "IM0026").touch()
+    (tmp_path / "scan" / "IM0027.dcm").write_text("not a header, at any rate")
+    (tmp_path / "scan" / "notes.txt").write_text("of another kind")
+    (case,) = find_cases([tmp_path / "scan"])
+    assert read_case(case).notes[-1] == "2 files not read: IM0026 (empty), IM0027.dcm (not DICOM)"
+
+
+def test_notes_name_no_folders(tmp_path: Path) -> None:
+    study, folder = make.Study.new(), tmp_path / "Doe, Jane: 1960"
+    write_series(folder / "flair", numbered((4, 32, 40)), study=study)
+    for number, change in enumerate(({"PixelSpacing": None}, {"RescaleSlope": 1e38, "RescaleIntercept": 0}), start=6):
+        tags = {**T1, "InversionTime": None, "SeriesNumber": number, **change}
+        write_series(folder / str(number), numbered((4, 32, 40)), study=study, **tags)
+    notes = read(folder).notes
+    assert sum("not used" in note for note in notes) == 2
+    assert not any("Doe" in note or "1960" in note or "/" in note for note in notes)
 
 
 @settings(max_examples=60, deadline=None)

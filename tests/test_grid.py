@@ -130,6 +130,12 @@ def test_thick_slices_far_off_the_axial_plane_are_refused_with_the_angle() -> No
         axial_grid(affine, (24, 240, 240), 256, name="head")
 
 
+@pytest.mark.parametrize(("linear", "plane"), [(SAGITTAL, "sagittal"), (CORONAL, "coronal")])
+def test_a_single_slice_that_is_not_axial_is_refused(linear: Matrix, plane: str) -> None:
+    with pytest.raises(InputError, match=f"head: a single {plane} slice"):
+        axial_grid(centred(linear @ np.diag([1, 1, 5.0]), (40, 30, 1)), (1, 30, 40), 256, name="head")
+
+
 @pytest.mark.parametrize(
     ("linear", "plane", "note"),
     [

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
@@ -120,6 +121,32 @@ def test_the_slice_with_the_longest_diameter_counts() -> None:
     assert lesion.bidimensional_product_mm2 == pytest.approx(13 * 5 * 13 / 12)
 
 
+def test_of_equally_long_diameters_the_widest_counts_then_the_lowest() -> None:
+    # 40 x 30 and 48 x 14 pixels have the same diagonal of 50; the narrow one lies once above and once below.
+    mask = boxed((7, 50, 60), np.s_[1:3, 1:41, 5:35], np.s_[3:4, 5:15, 5:15], np.s_[4:5, 1:15, 5:53])
+    tall = boxed((7, 50, 60), np.s_[1:2, 1:15, 5:53], np.s_[2:3, 5:15, 5:15], np.s_[3:5, 1:41, 5:35])
+    for drawn, lowest in ((mask, 1), (tall, 3)):
+        for z, y, x in product((1, -1), repeat=3):
+            affine = spaced(0.7 * x, 0.7 * y, 5.0 * z)
+            lesion = only(drawn[::z, ::y, ::x], affine)
+            assert lesion.longest_axial_diameter_mm == pytest.approx(35)
+            assert lesion.perpendicular_mm == pytest.approx(35 * 3 / 4)
+            assert lesion.bidimensional_product_mm2 == pytest.approx(35 * 35 * 3 / 4)
+            assert lesion.diameter_slice == lowest
+            turned_over = only(drawn[::z, ::y, ::x].transpose(0, 2, 1), affine[:, [1, 0, 2, 3]])
+            assert (turned_over.perpendicular_mm, turned_over.diameter_slice) == (pytest.approx(35 * 3 / 4), lowest)
+
+
+def test_of_equally_long_diameters_of_a_slice_the_widest_counts() -> None:
+    # Both diagonals of the 5 x 3 rectangle are there; only across one of them does a line reach from one long side to the other.
+    area = flat("#...#", "####.", "#..##")
+    whole = diameters(area)
+    assert whole == (pytest.approx(np.sqrt(34)), pytest.approx(3 * np.sqrt(34) / 5))
+    for y, x in product((1, -1), repeat=2):
+        assert diameters(area[:, ::y, ::x]) == pytest.approx(whole)
+        assert diameters(area[:, ::y, ::x].transpose(0, 2, 1)) == pytest.approx(whole)
+
+
 @given(st.integers(0, 10_000), st.integers(1, 7), st.integers(1, 7))
 @settings(max_examples=40, deadline=None)
 def test_diameters_agree_with_trying_everything(seed: int, height: int, width: int) -> None:
@@ -136,7 +163,7 @@ def test_diameters_agree_with_trying_everything(seed: int, height: int, width: i
     assert longest == pytest.approx(distances.max())
     # Widths along lines through the corners, for each of the pairs that are as far apart.
     widths = [_width(area, steps, (corners[j] - corners[i]) / distances[i, j]) for i, j in np.argwhere(distances > distances.max() - 1e-9)]
-    assert any(perpendicular == pytest.approx(w, abs=1e-6) for w in widths)
+    assert perpendicular == pytest.approx(max(widths), abs=1e-6)
 
 
 def _connected(area: Mask) -> Mask:
@@ -174,7 +201,7 @@ def test_numbers_do_not_depend_on_how_the_scan_is_stored() -> None:
     affine = spaced(0.8, 1.1, 4.0)
     affine[:3, 3] = (-30, 12, 7)
     mask = boxed((6, 20, 18), np.s_[1:4, 3:12, 4:9], np.s_[2:3, 8:17, 6:14], np.s_[3:5, 10:13, 7:16])
-    head = boxed((6, 20, 18), np.s_[:, 1:19, 1:17])
+    head = boxed((6, 20, 18), np.s_[:, 1:19, 7:11])
     expected = only(mask, affine)
     for order, flips in product(permutations(range(3)), product((1, -1), repeat=3)):
         linear = affine[:3, :3][:, [2 - a for a in order[::-1]]] * flips[::-1]
@@ -265,6 +292,27 @@ def test_laterality_is_the_patients_side(x: int, side: str) -> None:
 def test_laterality_follows_a_head_that_leans() -> None:
     head, mask = head_and_lesion(75, roll=3.0)  # the middle is at 75 in slice 5, at 90 over all
     assert lesions(mask, MM, head=head)[0].laterality == "midline"
+
+
+@pytest.mark.parametrize(
+    ("field", "side"),
+    [
+        (np.s_[:, 40:160, 95:175], None),  # 80 x 120 mm around a lesion on the right
+        (np.s_[:, 40:160, 75:155], None),  # the middle is in the field, the left end is not
+        (np.s_[:, :, 85:], None),  # but for the tips, the head is cut off all along
+        (np.s_[:, :, 30:], "right"),  # only the widest rows are
+        (np.s_[:, 10:191, 20:161], "right"),  # as narrow as the head
+        (np.s_[:, 85:, :], "right"),
+    ],
+)
+def test_laterality_of_a_cropped_head(field: tuple[slice, ...], side: str | None) -> None:
+    head, mask = head_and_lesion(130)
+    head &= np.random.default_rng(0).random(head.shape) < 0.7  # a threshold leaves holes, also at the edge
+    cropped, affine = mask[field], np.eye(4)
+    affine[:2, 3] = field[2].start or 0, field[1].start or 0
+    assert lesions(cropped, affine, head=head[field])[0].laterality == side
+    affine[0] = -1, 0, 0, (field[2].start or 0) + cropped.shape[2] - 1
+    assert lesions(cropped[..., ::-1], affine, head=head[field][..., ::-1])[0].laterality == side
 
 
 def test_laterality_is_unknown_without_head_or_affine() -> None:
@@ -384,3 +432,30 @@ def test_measure_command_goes_on_after_a_broken_mask(
     assert "broken.nii: " in captured.err and len(captured.err.splitlines()) == 1
     assert (broken["status"], broken["measurements"]) == ("failed", None) and "broken.nii" in broken["reason"]
     assert (good["status"], good["measurements"]["volume_ml"]) == ("done", 0.48)
+
+
+@pytest.mark.parametrize("values", [np.linspace(0, 1, 3), np.arange(100)], ids=["probabilities", "scan"])
+def test_what_is_no_mask_is_not_measured(values: NDArray[np.float64], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    voxels = np.resize(values, (9, 9, 4)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(voxels, spaced(2, 2, 5)), tmp_path / "other.nii.gz")
+    assert cli.main(["measure", str(tmp_path / "other.nii.gz")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and re.search(r"other\.nii\.gz: .*a mask", captured.err)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("a_seg.dcm", "give a_mask.nii.gz beside it"), ("IM1", "give <case>_mask.nii.gz beside it"), ("b.DCM", "NIfTI, PNG and TIFF")],
+)
+def test_a_dicom_mask_is_refused_with_advice(name: str, advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    assert cli.main(["measure", str(tmp_path / name)]) == 1
+    captured = capsys.readouterr()
+    assert f"{name}: DICOM. " in captured.err and advice in captured.err and len(captured.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["case", "case.nii.gz"])
+def test_a_folder_is_no_mask(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).mkdir()
+    assert cli.main(["measure", str(tmp_path / name)]) == 1
+    assert f"{name}: a folder. Give the mask itself" in capsys.readouterr().err

@@ -58,7 +58,8 @@ def test_a_mask_has_its_inputs_header(
 
 def test_what_may_name_the_patient_is_not_copied(tmp_path: Path, flair: Matrix) -> None:
     image = nib.Nifti1Image(flair, AFFINE)
-    image.header["descrip"], image.header["aux_file"] = b"DOE^JANE", b"jane.nii"
+    image.header["descrip"], image.header["aux_file"], image.header["db_name"] = b"DOE^JANE", b"jane.nii", b"Jane Doe"
+    image.header["intent_name"], image.header["data_type"] = b"Jane", b"DOE"
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Jane Doe"))
     nib.save(image, tmp_path / "head.nii")
     volume = read(tmp_path / "head.nii")
@@ -96,6 +97,60 @@ def test_spacing_and_millilitres_come_from_the_affine(tmp_path: Path, flair: Mat
     volume = read(write(tmp_path / "head.nii", flair, turned))
     assert volume.spacing_mm == pytest.approx((2.0, 3.0, 5.0))
     assert volume.voxel_ml == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("meter", 1e-3), ("micron", 1e3), ("mm", 1.0), ("unknown", 1.0)])
+def test_other_units_are_brought_to_millimetres_and_back(tmp_path: Path, flair: Matrix, unit: str, factor: float) -> None:
+    stored = np.diag([factor, factor, factor, 1.0]) @ AFFINE
+    image = nib.Nifti1Image(flair, stored)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "head.nii")
+    volume = read(tmp_path / "head.nii")
+    np.testing.assert_allclose(volume.affine, AFFINE, rtol=1e-5)
+    write_nifti(np.ones(volume.voxels.shape[:3], bool), volume, tmp_path / "mask.nii")
+    mask = nib.load(tmp_path / "mask.nii")
+    np.testing.assert_array_equal(mask.affine, nib.load(tmp_path / "head.nii").affine)
+    assert mask.header.get_xyzt_units()[0] == unit
+    np.testing.assert_allclose(read_nifti_mask(tmp_path / "mask.nii")[1], AFFINE, rtol=1e-5)
+
+
+def test_a_sheared_volume_has_its_rows_and_columns_in_the_qform(tmp_path: Path) -> None:
+    sheared = centred(np.array([[-0.9, 0, 0], [0, -0.9, 1.2], [0, 0, 5.0]]), SHAPE)
+    volume = Volume(np.zeros((*SHAPE[::-1], 1), np.int16), "head", affine=sheared)
+    write_nifti(np.zeros(SHAPE[::-1], bool), volume, tmp_path / "mask.nii")
+    header = nib.load(tmp_path / "mask.nii").header
+    np.testing.assert_allclose(header.get_sform(), sheared, atol=1e-5)
+    np.testing.assert_allclose(header.get_qform()[:3, :2], sheared[:3, :2], atol=1e-5)
+    np.testing.assert_allclose(header.get_qform()[:3, 3], sheared[:3, 3], atol=1e-4)
+    np.testing.assert_allclose(header.get_zooms(), volume.spacing_mm, rtol=1e-6)
+
+
+def test_a_damaged_quaternion_does_not_matter_beside_an_sform(tmp_path: Path, flair: Matrix) -> None:
+    image = nib.Nifti1Image(flair, AFFINE)
+    image.set_sform(AFFINE, 1)
+    image.header["qform_code"], image.header["quatern_b"], image.header["quatern_c"] = 1, 0.9, 0.9
+    nib.save(image, tmp_path / "head.nii")
+    assert "the qform is damaged" in read(tmp_path / "head.nii").notes[0]
+
+
+def test_probabilities_are_no_mask(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.linspace(0, 1, 64, dtype=np.float32).reshape(4, 4, 4), np.eye(4)), tmp_path / "p.nii")
+    with pytest.raises(InputError, match=r"p\.nii: holds 64 different values from 0 to 1: a scan or probabilities, not a mask"):
+        read_nifti_mask(tmp_path / "p.nii")
+
+
+@pytest.mark.parametrize("spoil", [np.nan, "mask", "constant"])
+def test_t1_that_is_no_image_is_named_itself(tmp_path: Path, flair: Matrix, spoil: object) -> None:
+    t1 = flair.astype(np.float32)
+    if spoil == "mask":
+        t1 = (flair > 40).astype(np.float32)
+    elif spoil == "constant":
+        t1[:] = 7
+    else:
+        t1[0, 0, 0] = np.nan
+    write(tmp_path / "t1.nii", t1)
+    with pytest.raises(InputError, match=r"t1\.nii: (holds|all voxels)"):
+        read(write(tmp_path / "head.nii", flair), pre=tmp_path / "t1.nii")
 
 
 def test_codes_of_zero_are_told(tmp_path: Path, flair: Matrix) -> None:
@@ -178,7 +233,7 @@ BAD_CONTENT = {
     "nan": (lambda a: np.where(a > 100, np.nan, a).astype(np.float32), "NaN or infinite"),
     "inf": (lambda a: np.where(a > 100, np.inf, a).astype(np.float32), "NaN or infinite"),
     "mask": (lambda a: (a > 100).astype(np.uint8), r"holds 2 different value\(s\) only \(0, 1\): a mask, not a scan"),
-    "constant": (lambda a: np.zeros_like(a), r"holds 1 different value\(s\) only"),
+    "constant": (lambda a: np.zeros_like(a), "all voxels are 0; there is no image in it"),
     "several volumes": (lambda a: np.stack([a, a, a], axis=-1), "holds 3 volumes"),
     "complex": (lambda a: a.astype(np.complex64), "complex64"),
 }

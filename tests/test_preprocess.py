@@ -106,3 +106,18 @@ def test_padding_is_about_the_middle() -> None:
     out = to_network_grid(np.ones((1, 64, 32, 1), np.float32), 64)[0, ..., 0]
     assert out[:, 16:48].all()
     assert not out[:, :16].any() and not out[:, 48:].any()
+
+
+@pytest.mark.parametrize(("voxels", "value"), [(1, 1e8), (80, 1e6), (300, 1e5)])
+def test_a_few_wild_voxels_do_not_move_the_window(voxels: int, value: float) -> None:
+    rng = np.random.default_rng(0)
+    head = np.where(rng.random((20, 64, 64)) < 0.4, rng.normal(300, 40, (20, 64, 64)), rng.normal(8, 3, (20, 64, 64)))
+    before = intensity_window(head, Normalisation())
+    head.ravel()[rng.choice(head.size, voxels, replace=False)] = value
+    assert intensity_window(head, Normalisation()) == pytest.approx(before, rel=0.02, abs=1)
+
+
+def test_the_scale_of_intensities_does_not_matter() -> None:
+    head = np.random.default_rng(0).gamma(2.0, 50.0, (4, 32, 32))
+    low, high = intensity_window(head, Normalisation())
+    assert intensity_window(head * 1e-12, Normalisation()) == pytest.approx((low * 1e-12, high * 1e-12), rel=1e-6)

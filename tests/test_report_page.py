@@ -300,6 +300,13 @@ def test_identifiers_are_there_if_asked_for(write_case: Write) -> None:
         ("Smith J", "turned (smith j.tif)", "turned"),
         ("x", "read C:\\scans\\Smith.nii", "read […]"),
         ("x", "turned (scan (1).png)", "turned"),
+        ("x", "taken from /tmp/Doe Jane, 1960 (X)/scan 1: gap", "taken from […]: gap"),
+        ("x", "file=/tmp/Doe Jane, (X)/a: b/scan 1.nii: T1 not used: gap", "file=[…]: gap"),
+        ("x", "T1 not used. /tmp/Doe J. (1960), Jane", "T1 not used. […]"),
+        ("x", "read C:\\Users\\Doe, Jane (X)\\a.nii: gap, large", "read […]: gap, large"),
+        ("tilt", "gantry tilt of 13.5°", "gantry tilt of 13.5°"),  # a word that notes use names nobody
+        ("tilt", "taken from tilt.nii.gz, not from a/tilt/b", "taken from […], not from […]"),
+        ("tilt", "resampled (/data/tilt/x): gap", "resampled […]: gap"),
         ("x", "shear of 3.5 mm in 10.2 slices", "shear of 3.5 mm in 10.2 slices"),
     ],
 )
@@ -338,6 +345,10 @@ def test_errors_say_what_to_do(write_case: Write, tmp_path: Path) -> None:
     folder = write_case()
     with pytest.raises(InputError, match=r"holds no result\.json\. Give one case's folder"):
         write_report(tmp_path)
+    with pytest.raises(InputError, match=r"result\.json: a file\. CASE is a folder of results, such as results/<case>"):
+        write_report(folder / "result.json")
+    with pytest.raises(InputError, match=r"nothing: no such folder\. CASE is a folder of results"):
+        write_report(tmp_path / "nothing")
     with pytest.raises(InputError, match=r"report\.pdf: a report is a page of HTML"):
         write_report(folder, tmp_path / "report.pdf")
     record = json.loads((folder / "result.json").read_text())

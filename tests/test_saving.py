@@ -164,3 +164,35 @@ def test_a_foreign_table_is_not_replaced(tmp_path: Path, content: bytes) -> None
     (tmp_path / "cases.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"cases\.csv: (not a table written|cannot be read)"):
         CasesTable(tmp_path / "cases.csv")
+
+
+def test_a_new_case_appears_at_once(tmp_path: Path, result: Segmentation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the only rename fails there is nothing under the case's name, so that the next run can go on."""
+
+    def fail(source: Path, target: Path) -> None:
+        if target == tmp_path / "case" or target.parent == tmp_path / "case":
+            raise KeyboardInterrupt
+        source.rename(target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("gliomask.report.saving.os.replace", fail)
+        result.save(tmp_path / "case")
+    assert list(tmp_path.iterdir()) == []
+    result.save(tmp_path / "case")
+    (tmp_path / "made").mkdir()
+    assert (tmp_path / "case").stat().st_mode == (tmp_path / "made").stat().st_mode
+
+
+def test_a_table_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    table = CasesTable(tmp_path / "cases.csv")
+    (tmp_path / "cases.csv").mkdir()
+    with pytest.raises(InputError, match=r"cases\.csv: cannot be written"):
+        table.write()
+
+
+def test_a_reason_with_line_breaks_of_any_kind_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    CasesTable(path).add("a", "failed", reason="one\ntwo\u2028three\x0cfour")
+    before = path.read_bytes()
+    CasesTable(path).write()
+    assert path.read_bytes() == before

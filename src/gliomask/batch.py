@@ -8,7 +8,7 @@ from typing import Any
 from gliomask import __version__
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io import CaseSource, read_case
-from gliomask.io.bids import write_derivative
+from gliomask.io.bids import check_output, write_derivative
 from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmentation import Segmenter
 
@@ -17,13 +17,15 @@ from gliomask.segmentation import Segmenter
 class Outcome:
     """What became of a case: its ``result.json`` content, or the reason why there is none.
 
-    ``status`` is ``"done"``, ``"kept"`` (an earlier result with the same settings) or ``"failed"``.
+    ``status`` is ``"done"``, ``"kept"`` (an earlier result with the same settings) or ``"failed"``;
+    where it failed, ``earlier`` is the content of a result of another run that is still there.
     """
 
     case: str
     status: str
     content: Mapping[str, Any] | None = None
     reason: str = ""
+    earlier: Mapping[str, Any] | None = None
 
     @property
     def sentence(self) -> str:
@@ -32,6 +34,13 @@ class Outcome:
             return f"{self.case}: failed. {self.reason}"
         earlier = " (earlier result kept)" if self.status == "kept" else ""
         return f"{self.case}: {finding(self.content)}, {self.content['seconds']:.2f} s{earlier}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the result: the notes of its ``result.json``, and what was left out of it."""
+        if self.content is None:
+            return ()
+        return (*self.content.get("notes", ()), *_left_out(self.content))
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome for ``--json``."""
@@ -44,6 +53,15 @@ def finding(content: Mapping[str, Any]) -> str:
         return f"no tumour found in {content['slices']} slice(s)"
     size = f"{content['area_pixels']} pixels" if content["spacing_mm"] is None else f"{content['measurements']['volume_ml']:.1f} ml"
     return f"tumour found in {content['slices_with_tumour']} of {content['slices']} slice(s), {size}"
+
+
+def _left_out(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the sentence on lesions that were too small to keep, if there were any."""
+    removed = content.get("removed") or {}
+    if not removed.get("lesions"):
+        return ()
+    lesions = f"{removed['lesions']} lesion{'s' if removed['lesions'] > 1 else ''}"
+    return (f"{lesions} under {content['min_lesion_ml']:g} ml ({removed['volume_ml']:.1f} ml in all) left out",)
 
 
 def segment_cases(
@@ -62,8 +80,10 @@ def segment_cases(
     Raises
     ------
     InputError
-        *output* cannot be written to, or its ``cases.csv`` is somebody else's.
+        *output* cannot be written to, its ``cases.csv`` is somebody else's, or the results of two
+        BIDS datasets would mix in it.
     """
+    check_output(cases, output)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,7 +92,7 @@ def segment_cases(
     try:
         for case in progress(cases):
             outcome = _segment_case(case, segmenter, output, overwrite, save_probability)
-            table.add(outcome.case, outcome.status, outcome.content, outcome.reason)
+            table.add(outcome.case, outcome.status, outcome.content or outcome.earlier, outcome.reason)
             yield outcome
     finally:  # an interrupted run has its table too
         table.write()
@@ -80,21 +100,43 @@ def segment_cases(
 
 def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrite: bool, save_probability: bool) -> Outcome:
     folder = output / case.folder
+    if Path(case.name).name != case.name or case.name in ("", ".."):
+        reason = (
+            case.problem or f"{case.path}: {case.name!r} names no folder for its results. Give the input by a path that ends in its name."
+        )
+        return Outcome(case.name, "failed", reason=reason)
     try:
         earlier = None if overwrite or case.problem else read_result(folder)
         if earlier is not None:
-            difference = _difference(case, earlier, segmenter, folder, save_probability)
-            if difference:
-                return Outcome(case.name, "failed", reason=f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
+            if difference := _difference(case, earlier, segmenter, folder, save_probability):
+                raise InputError(f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
+            _save(folder, lambda: write_derivative(case, folder, output, __version__))
             return Outcome(case.name, "kept", earlier)
         result = segmenter.segment(read_case(case))
-        save_segmentation(result, folder, overwrite=overwrite, save_probability=save_probability)
-        write_derivative(case, folder, output, __version__)
+        _save(folder, lambda: save_segmentation(result, folder, overwrite=overwrite, save_probability=save_probability))
+        _save(folder, lambda: write_derivative(case, folder, output, __version__))
         return Outcome(case.name, "done", read_result(folder))
     except GliomaskError as error:
-        return Outcome(case.name, "failed", reason=str(error))
+        return Outcome(case.name, "failed", reason=str(error), earlier=_still_there(folder))
     except Exception as error:  # noqa: BLE001 - whatever one case brings to light, the others go on
-        return Outcome(case.name, "failed", reason=f"{case.path}: {type(error).__name__}: {error}")
+        return Outcome(case.name, "failed", reason=f"{case.path}: {type(error).__name__}: {error}", earlier=_still_there(folder))
+
+
+def _save(folder: Path, write: Callable[[], object]) -> None:
+    """Write, and blame the output, not the input, where the system refuses."""
+    try:
+        write()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error}). Make room, or choose another --output.") from error
+
+
+def _still_there(folder: Path) -> Mapping[str, Any] | None:
+    """Return the content of an earlier result that a failed run left as it was, or None."""
+    try:
+        content = read_result(folder)
+    except InputError:
+        return None
+    return content if content is not None and {"found", "measurements", "model"} <= content.keys() else None
 
 
 def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segmenter, folder: Path, save_probability: bool) -> str:

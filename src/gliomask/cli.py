@@ -3,8 +3,11 @@
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 some case failed or nothing could be done, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     try:
-        code: int = options.run(options)
+        with _ended_by_sigterm():
+            code: int = options.run(options)
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SOME_FAILED
@@ -31,6 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("gliomask: interrupted. What is finished is kept; the same command goes on from there.")
         return INTERRUPTED
     return code
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the program as an exit does, so that what was unpacked of a patient's data goes away."""
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+        yield
+        return
+
+    def leave(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: set by another language's code
 
 
 def entry() -> NoReturn:
@@ -52,11 +73,16 @@ def _printable(text: str) -> str:
 
 
 def _segment(options: argparse.Namespace) -> int:
-    from gliomask.batch import segment_cases
+    from gliomask.batch import Outcome, segment_cases
     from gliomask.io import find_cases, with_choices
     from gliomask.segmentation import Segmenter
 
-    cases = with_choices(find_cases(options.inputs), options.pre, options.post, options.series)
+    try:
+        cases = with_choices(find_cases(options.inputs), options.pre, options.post, options.series)
+    except (GliomaskError, OSError) as error:
+        if options.json:  # a program that reads the output learns of it there
+            _print(json.dumps([Outcome(path.stem, "failed", reason=str(error)).as_json() for path in options.inputs], indent=2))
+        raise
     segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads, min_lesion_ml=options.min_lesion_ml)
     wanted = {"overwrite": options.overwrite, "save_probability": options.save_probability}
     outcomes = []
@@ -65,6 +91,8 @@ def _segment(options: argparse.Namespace) -> int:
             outcomes.append(outcome)
             if not options.json:
                 (_print if outcome.content else _say)(outcome.sentence)
+                for note in outcome.notes:
+                    _print(f"  {note}")
     finally:  # an interrupted run tells what it has done
         if options.json:
             _print(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
@@ -96,8 +124,17 @@ def _measure(options: argparse.Namespace) -> int:
 
 def _read_mask(path: Path) -> tuple[Any, Any]:
     """Return a mask (z, y, x) and its affine, None for an image file."""
+    from gliomask.errors import InputError
     from gliomask.io import read_mask
+    from gliomask.io.headers import is_dicom
 
+    if path.is_dir():
+        raise InputError(f"{path}: a folder. Give the mask itself, such as <case>_mask.nii.gz in a case's folder of results.")
+    if path.is_file() and (path.suffix.casefold() == ".dcm" or is_dicom(path)):
+        case = path.stem.removesuffix("_seg") if path.stem.endswith("_seg") else "<case>"
+        raise InputError(
+            f"{path}: DICOM. Masks are read from NIfTI, PNG and TIFF: give {case}_mask.nii.gz beside it, which has the same voxels."
+        )
     if not path.name.casefold().endswith((".nii", ".nii.gz")):
         return read_mask(path), None
     from gliomask.io.nifti import read_nifti_mask
@@ -270,7 +307,7 @@ def _add_train(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
-    parser.add_argument("--recipe", choices=("fast", "robust", "original"), default="fast", help="how to train (default: %(default)s)")
+    parser.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
     parser.add_argument("--name", type=_plain_name, default="model", help="what to call the exported model (default: %(default)s)")
     parser.add_argument("--fold", default="0", help="the fold held out for validation (default: %(default)s)")
     parser.add_argument("--sealed", nargs="+", default=[], metavar="PATIENT", help="patients of the sealed test set to use all the same")

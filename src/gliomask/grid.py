@@ -105,7 +105,8 @@ def axial_grid(
     Raises
     ------
     InputError
-        Thick slices lie at an angle to the axial plane at which nothing can be trusted.
+        Thick slices lie at an angle to the axial plane at which nothing can be trusted, or there is
+        one slice only and it is not axial.
     """
     counts = np.array(volume_shape[::-1])
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
@@ -115,6 +116,9 @@ def axial_grid(
     normal = np.cross(directions[:, first], directions[:, second])
     normal *= np.sign(normal @ SUPERIOR) / np.linalg.norm(normal)
     tilt = float(np.degrees(np.arccos(np.clip(normal @ SUPERIOR, -1.0, 1.0))))
+    if (counts == 1).sum() == 1 and counts[up_axis] > 1:
+        plane = ("sagittal", "coronal")[int(_orientation(affine)[int(np.argmin(counts)), 0])]
+        raise InputError(f"{name}: a single {plane} slice. The network knows axial slices; give one, or a whole volume.")
     present = spacing[counts > 1] if (counts > 1).any() else spacing
     thin = bool(present.max() / present.min() <= THIN)
     plane = "3-D" if thin else _plane(affine, spacing)

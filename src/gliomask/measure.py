@@ -28,6 +28,15 @@ NEIGHBOURS: Literal[26] = 26
 MIDLINE_MM = 10.0
 """Up to this distance from the head's middle a centroid is at the midline: a head turned by 8° moves it by as much at its front."""
 
+EDGE_MM = 5.0
+"""A head that comes this close to the edge of the field counts as cut off: its mask ends before the edge where the tissue there is dark."""
+
+CUT_HEAD = 0.25
+"""Smallest share of the head's rows that have to show both of its ends for its middle to count as known."""
+
+EQUAL = 1e-9
+"""Lengths that differ by a smaller share are equally long: what the order of storage changes by rounding alone."""
+
 ML_DECIMALS, MM_DECIMALS, PROBABILITY_DECIMALS = 3, 1, 4
 ROWS_SHOWN = 20
 NO_SPACING = "the input carries no spacing"
@@ -47,7 +56,7 @@ class Lesion:
         The mean of its voxels' centres: indices (x, y, z), and RAS+ (None without an affine).
     laterality
         The patient's side on which the centroid lies, ``"midline"`` within :data:`MIDLINE_MM` of the
-        head's middle; None where the orientation or the head is unknown.
+        head's middle; None where the orientation or the head is unknown, or the field cuts the head off.
     longest_axial_diameter_mm, perpendicular_mm, bidimensional_product_mm2
         See :func:`lesions`; None without an affine.
     diameter_slice
@@ -142,7 +151,9 @@ def lesions(
     - Slices are the volume's own planes across the axis nearest to superior (:func:`slice_axis`), and
       a lesion's part in a slice is the area of its pixels up to their outer edges.
     - The longest diameter is the greatest distance in mm between two points of that area, over all
-      slices. The points are corners of pixels. Of equally long ones the first counts.
+      slices. The points are corners of pixels. Of equally long ones (within :data:`EQUAL`) the one
+      with the largest perpendicular counts, then the one in the lowest slice, so that the numbers do
+      not depend on the order in which the array is stored.
     - The perpendicular lies in the same slice, at exactly a right angle to the longest diameter: of
       all such lines it is the greatest distance between the two outermost points of the area on one
       line. Like the longest diameter it ends on the lesion and may cross a gap in it.
@@ -153,7 +164,9 @@ def lesions(
     neither is done here.
 
     Laterality compares the centroid with the head's middle in the lesion's own slices: the median
-    over image rows of the middle between the head's two ends.
+    over image rows of the middle between the head's two ends. Rows in which the head comes within :data:`EDGE_MM`
+    of the left or right edge of the field have no known end and are left out; it is None if fewer than
+    :data:`CUT_HEAD` of the head's rows remain.
 
     Parameters
     ----------
@@ -344,8 +357,9 @@ def _lesion(
     ends = frame.slice_number(first), frame.slice_number(last)
     longest = perpendicular = product = at = None
     if frame.plane is not None:
-        longest, perpendicular, at = _diameters(np.moveaxis(inside, frame.axis, 0), frame.plane)
-        product, at = longest * perpendicular, frame.slice_number(first + at)
+        upwards = np.moveaxis(inside, frame.axis, 0)[:: -1 if frame.downwards else 1]
+        longest, perpendicular, at = _diameters(upwards, frame.plane)
+        product, at = longest * perpendicular, min(ends) + at
     return Lesion(
         number=number,
         voxels=voxels,
@@ -371,9 +385,10 @@ def _voxel_ml(affine: Affine) -> float:
 
 
 def _row_middles(head: Mask, affine: Affine) -> NDArray[np.float64]:
-    """Return the R coordinate in mm of the head's middle in each row, ``(slice, row)``; NaN where a row shows no head.
+    """Return the R coordinate in mm of the head's middle in each row, ``(slice, row)``.
 
-    Rows run along the array axis nearest to left-right.
+    It is NaN where a row shows no head, and infinite where the head comes within :data:`EDGE_MM` of the
+    left or right edge of the field, so that an end of it is not seen. Rows run along the array axis nearest to left-right.
     """
     (across_slices, along_column, along_row), _ = radiological(affine)
     rows = head.transpose(across_slices, along_column, along_row)
@@ -382,13 +397,15 @@ def _row_middles(head: Mask, affine: Affine) -> NDArray[np.float64]:
     right = affine[0, :3]
     slices, columns = np.indices(start.shape)
     middle = right[2 - across_slices] * slices + right[2 - along_column] * columns + right[2 - along_row] * (start + stop) / 2.0
-    return np.where(rows.any(axis=2), middle + affine[0, 3], np.nan)
+    edge = max(1, round(EDGE_MM / float(np.linalg.norm(affine[:3, 2 - along_row]))))
+    is_cut = (start < edge) | (stop >= rows.shape[2] - edge)
+    return np.where(rows.any(axis=2), np.where(is_cut, np.inf, middle + affine[0, 3]), np.nan)
 
 
 def _side(right_mm: float, middles: NDArray[np.float64]) -> Laterality | None:
-    """Return on which side of the head's middle a point lies; None where its slices show no head."""
+    """Return on which side of the head's middle a point lies; None where its slices show no head or too little of it."""
     known = middles[np.isfinite(middles)]
-    if known.size == 0:
+    if known.size == 0 or known.size < CUT_HEAD * np.count_nonzero(~np.isnan(middles)):
         return None
     offset = right_mm - float(np.median(known))
     if abs(offset) <= MIDLINE_MM:
@@ -397,16 +414,23 @@ def _side(right_mm: float, middles: NDArray[np.float64]) -> Laterality | None:
 
 
 def _diameters(slices: Mask, plane: NDArray[np.float64]) -> tuple[float, float, int]:
-    """Return the longest diameter and its perpendicular in mm over slices ``(n, y, x)``, and the slice they lie in."""
+    """Return the longest diameter and its perpendicular in mm over slices ``(n, y, x)``, and the slice they lie in.
+
+    Of equally long ones it is the one with the largest perpendicular, then the one in the first slice.
+    """
     reach = _reach(slices, plane)
-    longest, at, direction = 0.0, 0, np.zeros(2)
+    longest, found = 0.0, []
     for z in np.argsort(-reach, kind="stable"):
-        if reach[z] <= longest:
-            break  # no later slice is large enough to hold a longer one
-        length, found = _longest(_hull(slices[z]) @ plane.T)
-        if length > longest * (1.0 + 1e-12):
-            longest, at, direction = length, int(z), found
-    return longest, _perpendicular(slices[at], plane, direction), at
+        if reach[z] < longest * (1.0 - EQUAL):
+            break  # no later slice is large enough to hold one as long
+        length, directions = _longest(_hull(slices[z]) @ plane.T)
+        found.append((length, int(z), directions))
+        longest = max(longest, length)
+    tied = [(z, d) for length, z, directions in found if length >= longest * (1.0 - EQUAL) for d in directions]
+    widths = [_perpendicular(slices[z], plane, direction) for z, direction in tied]
+    widest = max(widths)
+    at = min(z for (z, _), width in zip(tied, widths, strict=True) if width >= widest * (1.0 - EQUAL))
+    return longest, widest, at
 
 
 def _reach(slices: Mask, plane: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -449,12 +473,12 @@ def _chain(rows: NDArray[np.int_], columns: NDArray[np.int_], side: int) -> list
 
 
 def _longest(points: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """Return the greatest distance between two of the points, and the unit vector along it."""
+    """Return the greatest distance between two of the points, and the unit vector along it of each pair so far apart, ``(n, 2)``."""
     differences = points[:, None] - points[None]
-    squares = (differences**2).sum(axis=2)
-    i, j = np.unravel_index(int(squares.argmax()), squares.shape)
-    length = float(np.sqrt(squares[i, j]))
-    return length, differences[i, j] / length
+    lengths = np.sqrt((differences**2).sum(axis=2))
+    length = float(lengths.max())
+    pairs = np.triu(lengths >= length * (1.0 - EQUAL))  # each pair once
+    return length, differences[pairs] / lengths[pairs, None]
 
 
 def _perpendicular(area: Mask, plane: NDArray[np.float64], direction: NDArray[np.float64]) -> float:

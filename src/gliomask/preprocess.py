@@ -19,6 +19,9 @@ Windows = list[tuple[float, float]]
 PADDING_SHARE = 0.1
 """Share of exact zeros from which they are padding, not tissue."""
 
+USUAL_PERCENTILE, WILD = 99.5, 20.0
+"""Voxels above this percentile are errors, not tissue, if they reach this many times further than all the others."""
+
 FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 
 
@@ -71,13 +74,21 @@ def intensity_window(channel: NDArray[Any], normalisation: Normalisation) -> tup
     if tissue.size == 0:
         return low, low + 1.0
     median = float(np.median(tissue))
-    return low, low + max(median - low, float(np.finfo(np.float32).eps)) * normalisation.headroom
+    return low, low + max(median - low, float(np.finfo(np.float32).tiny)) * normalisation.headroom
 
 
 def foreground(channel: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where a channel is brighter than its mean: roughly the head, or the brain where there is no more."""
-    bright: NDArray[np.bool_] = channel > channel.mean()
-    return bright
+    return channel > _tame_mean(channel)
+
+
+def _tame_mean(channel: NDArray[Any]) -> float:
+    """Return the mean, without the say of a few voxels that lie far beyond all others (spikes, division by almost nothing)."""
+    mean = float(channel.mean(dtype=np.float64))
+    usual = float(np.percentile(channel, USUAL_PERCENTILE))
+    if float(channel.max()) - usual <= WILD * max(usual - float(channel.min()), np.finfo(np.float64).tiny):
+        return mean
+    return float(np.minimum(channel, usual).mean(dtype=np.float64))
 
 
 def lower_padding(channel: NDArray[Any]) -> NDArray[Any]:

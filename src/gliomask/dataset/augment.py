@@ -17,9 +17,6 @@ Outside = Literal["kept", "skull removed", "clean"]
 
 PRE, FLAIR, POST = 0, 1, 2
 
-TISSUE = 0.25
-"""What normal tissue is near after normalisation (the median of the foreground, a quarter of the window)."""
-
 cv2.setNumThreads(1)  # batches are made beside the training step, which has the processor's threads
 
 
@@ -36,8 +33,7 @@ class Augmentation:
     elastic, elastic_pixels
         Probability of a smooth random displacement and the standard deviation of its coarse grid.
     gain, gamma
-        Standard deviations of the logarithms of each channel's gain and gamma. Gamma leaves
-        :data:`TISSUE` where it is, as the normalisation of a scan with another contrast would.
+        Standard deviations of the logarithms of each channel's gain and gamma.
     bias_field
         Standard deviation of the logarithm of a smooth multiplicative field's coarse grid.
     noise, blur, contrast
@@ -73,12 +69,6 @@ ROTATION_FLIP_SCALE = Augmentation(
     skull_removal=0.0, clean_background=0.0, flair_alone=0.0, missing_outer=0.0,
 )  # fmt: skip
 """What the original recipe draws: rotation, flip and scale, nothing else."""
-
-OTHER_SCANNERS = Augmentation(
-    gain=0.22, gamma=0.3, bias_field=0.25, blur=0.25, contrast=0.2,
-    skull_removal=0.35, clean_background=0.15, flair_alone=0.5, missing_outer=0.15,
-)  # fmt: skip
-"""Stronger in what scans from elsewhere differ in: contrast, bias, sharpness, no skull, FLAIR alone."""
 
 
 def warp(
@@ -183,7 +173,7 @@ def vary_intensity(image: Float, augmentation: Augmentation, rng: np.random.Gene
         image = (image - mean) * rng.uniform(0.7, 1.4) + mean
     image = np.clip(image * gain, 0.0, 1.0)
     if a.gamma > 0:
-        image = TISSUE * (image / TISSUE) ** np.exp(rng.normal(0.0, a.gamma, channels)).astype(np.float32)
+        image = image ** np.exp(rng.normal(0.0, a.gamma, channels)).astype(np.float32)
     if rng.random() < a.blur:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
     if rng.random() < a.noise:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ LABEL = "label-lesion"
 def is_bids(root: Path) -> bool:
     """Return whether the folder is a BIDS dataset: a description beside folders of subjects."""
     return (root / DESCRIPTION).is_file() and any(p.is_dir() for p in root.glob("sub-*"))
+
+
+def is_derivative(root: Path) -> bool:
+    """Return whether a BIDS dataset says that it was derived from another; it is output, not input."""
+    try:
+        return _description(root).get("DatasetType") == "derivative"
+    except InputError:
+        return False
 
 
 def bids_cases(root: Path) -> list[CaseSource]:
@@ -54,6 +63,27 @@ def bids_cases(root: Path) -> list[CaseSource]:
     return cases
 
 
+def check_output(cases: Sequence[CaseSource], output: Path) -> None:
+    """Raise the InputError that tells why the cases' derivatives cannot share *output*: each dataset needs one of its own.
+
+    Raises
+    ------
+    InputError
+        The cases are of several datasets, or *output* holds the derivatives of another.
+    """
+    places = sorted({_place(case) for case in cases if case.bids is not None})
+    if len(places) > 1:
+        raise InputError(
+            f"{places[0]} and {places[1]}: two BIDS datasets, whose results would mix in {output}. Give each an --output of its own."
+        )
+    if not places or not (output / DESCRIPTION).exists():
+        return
+    links = _description(output).get("DatasetLinks")
+    earlier, ours = links.get("raw") if isinstance(links, dict) else None, _relative(places[0], output)
+    if earlier not in (None, ours):
+        raise InputError(f"{output}: holds the derivatives of another BIDS dataset ({earlier}, not {ours}). Choose another --output.")
+
+
 def write_derivative(case: CaseSource, results: Path, output: Path, version: str) -> None:
     """Add a finished case to the derivatives dataset in *output*: mask, probabilities if there are any, and sidecars.
 
@@ -65,7 +95,7 @@ def write_derivative(case: CaseSource, results: Path, output: Path, version: str
     if case.bids is None:
         return
     image, root = case.bids
-    _describe(root, output, version)
+    _describe(root, _place(case), output, version)
     entities = stem_of(image).removesuffix("_FLAIR")
     for kind, suffix, facts in (("mask", "mask", {"Type": "Lesion"}), ("probability", "probseg", {})):
         source = results / f"{case.name}_{kind}.nii.gz"
@@ -88,15 +118,20 @@ def _t1_beside(flair: Path) -> tuple[Path | None, Path | None]:
     return (pre[0] if pre else None), (post[0] if post else None)
 
 
-def _describe(root: Path, output: Path, version: str) -> None:
-    """Write what makes *output* a dataset, if it is not there yet."""
+def _place(case: CaseSource) -> Path:
+    """Return the dataset of a case where the user has it, which for a zip is not where it was unpacked."""
+    return case.path.parents[len(case.bids[0].parts) - 1].resolve() if case.bids else case.path
+
+
+def _describe(root: Path, place: Path, output: Path, version: str) -> None:
+    """Write what makes *output* a dataset, if it is not there yet; *root* is read, *place* is what it names."""
     if (output / DESCRIPTION).exists():
         return
     source = _description(root)
     origin: dict[str, Any] = {key: source[name] for key, name in (("DOI", "DatasetDOI"), ("Version", "DatasetVersion")) if name in source}
-    relative = _relative(root, output)
+    relative = _relative(place, output)
     facts = {
-        "Name": f"FLAIR abnormality in {source.get('Name', root.name)}, outlined by gliomask",
+        "Name": f"FLAIR abnormality in {source.get('Name', place.name)}, outlined by gliomask",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "gliomask", "Version": version, "Description": "U-Net for lower-grade glioma on FLAIR"}],

@@ -3,9 +3,11 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 from weakref import finalize
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io.archives import extracted
-from gliomask.io.bids import bids_cases, is_bids
+from gliomask.io.bids import bids_cases, is_bids, is_derivative
 from gliomask.io.images import match_channels, read_image
 from gliomask.io.naming import RESULT, is_image, is_mask, is_nifti, is_zip, natural_key, page_names, printable, stem_of
 from gliomask.io.sources import CaseSource
@@ -25,17 +27,21 @@ AnyPath = str | os.PathLike[str]
 
 KINDS = "PNG, JPEG or TIFF slices, NIfTI (.nii, .nii.gz), DICOM or a zip of them"
 
+MOST_NAMED = 4
+"""Most files that a note names one by one."""
+
 
 def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
     """Return the cases that the inputs stand for, each under a name of its own.
 
     An image or NIfTI file is a case. A folder that holds images is a case of its slices; every
-    folder below it that holds images is another. Of a folder's NIfTI files those with FLAIR in
-    their names are cases, or all where none has. DICOM files below a folder are sorted by study,
-    each being a case. A BIDS dataset's cases are its FLAIR images. A zip is what it holds.
-    Reference masks (``*_mask.*``), hidden folders and folders of earlier results are passed over.
-    Of several inputs, one that stands for nothing is returned with its problem, so that it does not
-    stop the others.
+    folder below it that holds images is another. Of the NIfTI files in and below a folder those
+    with FLAIR in their names are cases, or all where none has. DICOM files below a folder are
+    sorted by study, each being a case. A BIDS dataset's cases, wherever it lies below a folder, are
+    its FLAIR images. A zip is what it holds. Reference masks (``*_mask.*``), hidden folders,
+    folders of earlier results and derivatives are passed over. Of several inputs, or of several
+    folders with DICOM, one that stands for nothing is returned with its problem, so that it does
+    not stop the others.
 
     Raises
     ------
@@ -51,7 +57,7 @@ def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
         except (GliomaskError, OSError) as error:
             if len(inputs) == 1:
                 raise
-            found.append(CaseSource(printable(path.stem or str(path)), path, problem=str(error)))
+            found.append(_failed(path, error))
     if not found:
         raise InputError(f"{inputs[0]} and the other inputs are reference masks by their names (*_mask.*). Give the slices.")
     return _with_unique_names(found)
@@ -79,7 +85,7 @@ def read_case(case: CaseSource) -> Volume:
         from gliomask.io.dicom import read_study
 
         volume = read_study(case.files, case.name, case.path, case.series)
-    return replace(volume, sha256=case.sha256())
+    return replace(volume, notes=(*volume.notes, *case.notes), sha256=case.sha256())
 
 
 def read(path: AnyPath, *, pre: AnyPath | None = None, post: AnyPath | None = None, series: str | None = None) -> Volume:
@@ -155,8 +161,8 @@ def _read_images(case: CaseSource) -> Volume:
 
 def _distinct(case: CaseSource) -> tuple[str, ...]:
     """Return the slices' names; where two files differ by their ending alone, with the ending."""
-    count = Counter(f.stem for f in case.files)
-    return tuple(printable(f.name.replace(".", "_") if count[f.stem] > 1 else f.stem) for f in case.files)
+    times = Counter(f.stem for f in case.files)
+    return tuple(printable(f.name.replace(".", "_") if times[f.stem] > 1 else f.stem) for f in case.files)
 
 
 def _cases_of_file(path: Path) -> list[CaseSource]:
@@ -171,62 +177,155 @@ def _cases_of_file(path: Path) -> list[CaseSource]:
     if is_zip(path):
         return _cases_in_zip(path)
     if path.name.upper() == "DICOMDIR":
-        return _dicom_cases([p for p in path.parent.rglob("*") if p.is_file() and _is_dicom(p)], path)
+        dicom, unread = _sorted_out(p for p in path.parent.rglob("*") if p.is_file())
+        return _named_by(path.parent, _dicom_cases(dicom or [path], unread, path.parent))
     if path.stat().st_size == 0:
         raise InputError(f"{path}: empty (0 bytes). Export it again.")
     if _is_dicom(path):
-        return _dicom_cases([path], path)
+        return _dicom_cases([path], [], path)
     raise InputError(f"{path}: unknown kind of file. Expected {KINDS}, or a folder.")
 
 
 def _cases_in_folder(root: Path) -> list[CaseSource]:
     if is_bids(root):
         return bids_cases(root)
+    folders, datasets = _folders_of(root)
     cases: list[CaseSource] = []
-    dicom: list[Path] = []
-    folders = sorted((p for p in [root, *root.rglob("*")] if p.is_dir()), key=lambda p: natural_key(str(p)))
+    nifti: list[Path] = []
+    others: list[Path] = []
     for folder in folders:
-        if is_result(folder) or any(part.startswith(".") for part in folder.relative_to(root).parts):
-            continue
         files = sorted((p for p in folder.iterdir() if p.is_file()), key=lambda p: natural_key(p.name))
         slices = tuple(p for p in files if is_image(p) and not is_mask(p))
         if slices:
-            name = folder.name if folder.name not in ("", "..") else folder.resolve().name  # a link keeps its own name
-            cases.append(CaseSource(printable(name), folder, slices))
-        cases.extend(_nifti_cases([p for p in files if is_nifti(p) and not is_mask(p)]))
-        dicom.extend(p for p in files if not (is_image(p) or is_nifti(p)) and _is_dicom(p))
+            cases.append(CaseSource(printable(_folder_name(folder)), folder, slices))
+        nifti.extend(p for p in files if is_nifti(p) and not is_mask(p))
+        others.extend(p for p in files if not (is_image(p) or is_nifti(p)))
+    cases.extend(_nifti_cases(nifti))
+    searches: list[tuple[Path, Callable[[], list[CaseSource]]]] = [(dataset, partial(bids_cases, dataset)) for dataset in datasets]
+    dicom, unread = _sorted_out(others)
     if dicom:
         # Beside DICOM, pictures are a viewer's icons and previews of the same scan.
-        cases = [case for case in cases if case.kind != "images"] + _dicom_cases(dicom, root)
+        cases = [case for case in cases if case.kind != "images"]
+        searches.append((root, partial(_dicom_cases, dicom, unread, root)))
+    cases = _found_by(searches, cases)
     if not cases:
         raise InputError(f"{root}: holds no scan. Expected {KINDS} in it or in its folders.")
-    return cases
+    return _named_by(root, cases)
+
+
+def _folders_of(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders to look into, the root first, and the BIDS datasets among them, whose own folders are left out."""
+    folders: list[Path] = []
+    datasets: list[Path] = []
+    for folder in sorted((p for p in [root, *root.rglob("*")] if p.is_dir()), key=lambda p: natural_key(str(p))):
+        hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
+        if hidden or is_result(folder) or any(folder.is_relative_to(dataset) for dataset in datasets):
+            continue
+        (datasets if is_bids(folder) else folders).append(folder)
+    return folders, [dataset for dataset in datasets if not is_derivative(dataset)]
+
+
+def _found_by(searches: Sequence[tuple[Path, Callable[[], list[CaseSource]]]], cases: list[CaseSource]) -> list[CaseSource]:
+    """Return the cases and those that the searches find; a failing one is a case with a problem, or raises if there is no other case."""
+    found, failed = list(cases), []
+    for place, search in searches:
+        try:
+            found.extend(search())
+        except InputError as error:
+            failed.append((place, error))
+    if failed and not found:
+        raise failed[0][1]
+    return found + [_failed(place, error) for place, error in failed]
+
+
+def _failed(path: Path, error: Exception) -> CaseSource:
+    """Return what stands for an input that is no case."""
+    return CaseSource(printable(_folder_name(path) if path.is_dir() else stem_of(path)), path, problem=str(error))
+
+
+def _folder_name(folder: Path) -> str:
+    """Return a folder's name; that of a link is its own, that of ``.`` or ``..`` is the folder's that it stands for."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def _named_by(folder: Path, cases: list[CaseSource]) -> list[CaseSource]:
+    """Return the cases, a single DICOM study being named by the folder that was given rather than by one below it."""
+    if len(cases) != 1 or cases[0].kind != "dicom":
+        return cases
+    return [replace(cases[0], name=printable(_folder_name(folder)), path=folder)]
 
 
 def _nifti_cases(files: list[Path]) -> list[CaseSource]:
-    """Return a folder's cases: the files named FLAIR, the others being their other sequences; or all, where none is."""
+    """Return an input's cases: the files named FLAIR, the others being their other sequences; or all, where none is."""
     named = [p for p in files if "flair" in p.name.casefold()]
     return [CaseSource(printable(stem_of(p)), p, (p,), kind="nifti") for p in named or files]
 
 
-def _dicom_cases(files: list[Path], given: Path) -> list[CaseSource]:
-    from gliomask.io.series import find_studies  # pydicom: wanted for DICOM alone
+def _sorted_out(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the files that are DICOM, and those that are not although their names say so or say nothing."""
+    dicom: list[Path] = []
+    unread: list[Path] = []
+    for file in files:
+        ending = file.suffix.casefold()
+        if _is_dicom(file):
+            dicom.append(file)
+        elif not file.name.startswith(".") and (ending in ("", ".dcm", ".ima") or ending[1:].isdecimal()):  # UIDs end in numbers
+            unread.append(file)
+    return dicom, unread
 
+
+def _dicom_cases(files: list[Path], unread: list[Path], given: Path) -> list[CaseSource]:
+    """Return a case for every study, and one with a problem for every folder that cannot be used; if none can, that raises."""
+    from gliomask.io.series import find_studies, unusable_folders  # pydicom: wanted for DICOM alone
+
+    failed: list[CaseSource] = []
+    try:
+        studies = find_studies(files)
+    except InputError:
+        reasons = unusable_folders(files)
+        usable = [file for file in files if file.parent not in reasons]
+        if not usable or not reasons:
+            raise
+        studies = find_studies(usable)
+        failed = [_failed(folder, error) for folder, error in reasons.items()]
     cases = []
-    for study in find_studies(files or [given]):
+    for study in studies:
         common = Path(os.path.commonpath([file.parent for file in study.files])) if given.is_dir() else given
-        cases.append(CaseSource(printable(stem_of(common) if common.is_file() else common.name), common, study.files, kind="dicom"))
-    return cases
+        name = _folder_name(common) if given.is_dir() else stem_of(given)
+        cases.append(CaseSource(printable(name), common, study.files, kind="dicom", notes=_unread_beside(study.files, unread)))
+    return cases + failed
+
+
+def _unread_beside(files: Sequence[Path], unread: Sequence[Path]) -> tuple[str, ...]:
+    """Return a note on the files in a study's folders that are no DICOM, if there are any."""
+    folders = {file.parent for file in files}
+    beside = [file for file in unread if file.parent in folders]
+    if not beside:
+        return ()
+    named = [f"{printable(f.name)} ({'empty' if f.stat().st_size == 0 else 'not DICOM'})" for f in beside[:MOST_NAMED]]
+    return (f"{len(beside)} file{'s' if len(beside) > 1 else ''} not read: {', '.join(named)}{', …' if len(beside) > MOST_NAMED else ''}",)
 
 
 def _cases_in_zip(path: Path) -> list[CaseSource]:
     unpacked = _Unpacked(path)
+    folder = unpacked.folder
     try:
-        cases = _cases_in_folder(unpacked.folder)
+        cases = _cases_in_folder(folder)
     except InputError as error:
-        raise InputError(str(error).replace(str(unpacked.folder), str(path))) from error
-    inner = [replace(case, path=path / case.path.relative_to(unpacked.folder), holder=unpacked) for case in cases]
-    return [replace(inner[0], name=printable(path.stem))] if len(inner) == 1 else inner
+        raise InputError(str(error).replace(str(folder), str(path))) from error
+    inner = []
+    for case in cases:
+        named_by_zip = case.bids is None and (len(cases) == 1 or case.path == folder)
+        inner.append(
+            replace(
+                case,
+                name=printable(path.stem) if named_by_zip else case.name,
+                path=path / case.path.relative_to(folder),
+                problem=case.problem.replace(str(folder), str(path)),
+                holder=unpacked,
+            )
+        )
+    return inner
 
 
 class _Unpacked:
@@ -247,8 +346,8 @@ def _is_dicom(path: Path) -> bool:
 def _with_unique_names(cases: list[CaseSource]) -> list[CaseSource]:
     """Return the cases renamed where several share a name, so that no result replaces another's.
 
-    Names grow by one parent folder at a time; what still collides, such as ``a.png`` beside
-    ``a.jpg``, gets its ending, then a number.
+    Names grow by one parent folder at a time. Those that no folder tells apart, such as ``a.png``
+    beside ``a.jpg``, stay short and get their ending, then a number.
     """
     names = [case.name for case in cases]
     for depth in range(1, 4):
@@ -256,16 +355,21 @@ def _with_unique_names(cases: list[CaseSource]) -> list[CaseSource]:
             parents = cases[i].path.resolve().parts[-1 - depth : -1]
             names[i] = printable("_".join([*parents, cases[i].name]))
     for i in _clashing(names):
-        names[i] += cases[i].path.suffix.replace(".", "_")
-    for position, i in enumerate(_clashing(names), start=1):
-        names[i] += f"_{position}"
+        names[i] = cases[i].name
+    for i in _clashing(names):
+        if cases[i].kind != "dicom" and len(cases[i].files) == 1:
+            names[i] += cases[i].path.suffix.replace(".", "_")
+    taken = {name.casefold() for name in names}
+    for i in _clashing(names):
+        names[i] = next(name for n in count(1) if (name := f"{names[i]}_{n}").casefold() not in taken)
+        taken.add(names[i].casefold())
     return [replace(case, name=name) for name, case in zip(names, cases, strict=True)]
 
 
 def _clashing(names: list[str]) -> list[int]:
     """Return the positions of names that occur more than once, letters' case aside (file systems may ignore it)."""
-    count = Counter(name.casefold() for name in names)
-    return [i for i, name in enumerate(names) if count[name.casefold()] > 1]
+    times = Counter(name.casefold() for name in names)
+    return [i for i, name in enumerate(names) if times[name.casefold()] > 1]
 
 
 def is_result(folder: Path) -> bool:

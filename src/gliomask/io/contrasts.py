@@ -78,7 +78,7 @@ def _first_that_fits(
         try:
             voxels, own = read(series)
         except InputError as error:
-            notes.append(f"not used: {series} ({error})")
+            notes.append(f"not used: {series} ({_without_folders(str(error), series)})")
             continue
         moved, covered = _on_grid(voxels, own.affine, stack.affine, shape)
         if covered < SMALLEST_COVER:
@@ -87,6 +87,17 @@ def _first_that_fits(
         notes.append(f"{CHANNELS[2] if is_post_contrast(series.first) else CHANNELS[0]}: {series}")
         return moved
     return None
+
+
+def _without_folders(message: str, series: Series) -> str:
+    """Return a message about a series without the folders in it, whose names may be patients'; files keep their own names."""
+    for header in series.headers:
+        message = message.replace(str(header.file), header.file.name)
+    for folder in series.first.file.parents:  # a name with a colon in it would mislead the partition below
+        message = message.removeprefix(f"{folder}: ")
+    place, colon, reason = message.partition(": ")
+    in_zip = place.casefold().endswith(".zip") or "/" in place or "\\" in place
+    return reason if colon and in_zip else message
 
 
 def _on_grid(

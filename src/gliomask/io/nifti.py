@@ -22,6 +22,9 @@ from gliomask.volume import Volume, checked_affine
 MAX_SLICES = 2048
 """Most slices along any axis; more is no head."""
 
+MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+"""How long a header's unit is; where it names none, millimetres are meant."""
+
 SAMPLE = 100_000  # voxels looked at before all are, to tell an image from a mask
 
 UNREADABLE = (
@@ -40,9 +43,10 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class NiftiOrigin:
-    """The header of the NIfTI file that a volume came from, and the shape of its array."""
+    """What a NIfTI file that a volume came from says of itself: header, affine in its own unit, the array's shape."""
 
     header: Any
+    affine: Any
     shape: tuple[int, ...]
 
 
@@ -66,7 +70,7 @@ def read_nifti(path: Path, name: str, pre: Path | None = None, post: Path | None
         large, a mask, or T1 that does not lie where FLAIR does.
     """
     image, array = _loaded(path)
-    affine = checked_affine(image.affine, str(path))
+    affine = _affine_mm(path, image)
     _check_is_no_mask(path, array)
     notes = _geometry_notes(image.header)
     if 1 in array.shape:
@@ -78,7 +82,7 @@ def read_nifti(path: Path, name: str, pre: Path | None = None, post: Path | None
         voxels = np.stack([before, array.astype(np.float32), after], axis=-1)
     else:
         voxels = array[..., None]
-    origin = NiftiOrigin(image.header, image.shape)
+    origin = NiftiOrigin(image.header, image.affine, image.shape)
     return Volume(voxels, name, (), path, tuple(notes), None, affine, origin, oriented=_is_oriented(image.header))
 
 
@@ -88,12 +92,17 @@ def read_nifti_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]
     Raises
     ------
     InputError
-        As :func:`read_nifti`, a mask being no error.
+        As :func:`read_nifti`, but that it has to be a mask: whole numbers, few of them different.
     """
     image, array = _loaded(path)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{path}: a mask with NaN or infinite values. Replace them first.")
-    return array != 0, checked_affine(image.affine, str(path))
+    _check_finite(path, array)
+    values = np.unique(array)
+    if values.size > MAX_LABELS or not np.array_equal(values, np.round(values)):
+        raise InputError(
+            f"{path}: holds {values.size} different values from {values[0]:g} to {values[-1]:g}: a scan or probabilities, not a mask. "
+            "Give a file of labels, such as a case's *_mask.nii.gz."
+        )
+    return array != 0, _affine_mm(path, image)
 
 
 def write_nifti(array: NDArray[Any], volume: Volume, path: Path) -> None:
@@ -104,24 +113,45 @@ def write_nifti(array: NDArray[Any], volume: Volume, path: Path) -> None:
     way to say that nothing is known.
     """
     stored = array.astype(np.uint8 if array.dtype == bool else np.float32).transpose(2, 1, 0)
-    kind: Any = nibabel.Nifti1Image
-    header = None
     if isinstance(volume.origin, NiftiOrigin):
-        stored = stored.reshape(volume.origin.shape)
-        kind = nibabel.Nifti2Image if isinstance(volume.origin.header, nibabel.Nifti2Header) else nibabel.Nifti1Image
-        header = volume.origin.header.copy()
+        origin = volume.origin
+        kind: Any = nibabel.Nifti2Image if isinstance(origin.header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+        header = origin.header.copy()
         header.extensions.clear()
         header.set_slope_inter(1, 0)
-        header["aux_file"], header["cal_min"], header["cal_max"] = b"", 0, 0
+        header["cal_min"], header["cal_max"], header["intent_code"] = 0, 0, 0
+        for field in {"aux_file", "intent_name", "db_name", "data_type"} & set(header.keys()):
+            header[field] = b""
         header.set_data_dtype(stored.dtype)
-    image = kind(stored, volume.affine, header, dtype=stored.dtype)
-    if header is None and volume.affine is not None:
-        image.set_qform(volume.affine, 1, strip_shears=True)
+        image = kind(stored.reshape(origin.shape), origin.affine, header, dtype=stored.dtype)
+    else:
+        image = nibabel.Nifti1Image(stored, volume.affine, dtype=stored.dtype)
+    if volume.affine is not None and not isinstance(volume.origin, NiftiOrigin):
+        image.set_qform(_without_shear(volume.affine), 1)
         image.set_sform(volume.affine, 1)
+        image.header["pixdim"][1:4] = volume.spacing_mm
         image.header.set_xyzt_units("mm")
     image.header["descrip"] = b"gliomask" if volume.affine is not None else b"gliomask; no geometry known"
     with atomic_path(path) as temporary:
         nibabel.save(image, temporary)
+
+
+def _without_shear(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the affine with its slices one above the other: rows and columns where they are, as ITK reads a tilted DICOM series.
+
+    A qform has no room for a gantry's tilt; the sform beside it has.
+    """
+    upright = affine.copy()
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    normal *= np.sign(normal @ affine[:3, 2]) / np.linalg.norm(normal)
+    upright[:3, 2] = normal * np.linalg.norm(affine[:3, 2])
+    return upright
+
+
+def _affine_mm(path: Path, image: Any) -> NDArray[np.float64]:
+    """Return the file's affine in millimetres, whatever unit its header names."""
+    factor = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+    return checked_affine(np.diag([factor, factor, factor, 1.0]) @ image.affine, str(path))
 
 
 def _loaded(path: Path) -> tuple[Any, NDArray[Any]]:
@@ -171,9 +201,18 @@ def _is_oriented(header: Any) -> bool:
 def _geometry_notes(header: Any) -> list[str]:
     if not _is_oriented(header):
         return ["orientation unknown (qform and sform codes are 0): taken as the array's own order; left and right may be swapped"]
-    if header["qform_code"] > 0 and header["sform_code"] > 0 and not np.allclose(header.get_qform(), header.get_sform(), atol=0.05):
-        return ["qform and sform differ; the sform is used"]
-    return []
+    try:
+        differ = (
+            header["qform_code"] > 0 and header["sform_code"] > 0 and not np.allclose(header.get_qform(), header.get_sform(), atol=0.05)
+        )
+    except ValueError:  # a quaternion that is none
+        return ["the qform is damaged; the sform is used"]
+    return ["qform and sform differ; the sform is used"] if differ else []
+
+
+def _check_finite(path: Path, array: NDArray[Any]) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{path}: holds {int((~np.isfinite(array)).sum())} NaN or infinite values. Replace them first.")
 
 
 def _check_is_no_mask(path: Path, array: NDArray[Any]) -> None:
@@ -181,6 +220,8 @@ def _check_is_no_mask(path: Path, array: NDArray[Any]) -> None:
     if np.unique(array.ravel()[::step]).size > MAX_LABELS:
         return
     values = np.unique(array)
+    if values.size == 1:
+        raise InputError(f"{path}: all voxels are {values[0]:g}; there is no image in it. Export it again.")
     if values.size <= MAX_LABELS:
         shown = ", ".join(f"{v:g}" for v in values[:6])
         raise InputError(
@@ -197,8 +238,10 @@ def _sequence(
         return None
     try:
         image, array = _loaded(path)
+        _check_finite(path, array)
+        _check_is_no_mask(path, array)
         shape = (flair.shape[0], flair.shape[1], flair.shape[2])
-        moved, covered = resampled(array, checked_affine(image.affine, str(path)), affine, shape)
+        moved, covered = resampled(array, _affine_mm(path, image), affine, shape)
         if covered < SMALLEST_COVER:
             raise InputError(
                 f"{path}: covers {covered:.0%} of {flair_path.name} by its affine; expected the same head in the same space. "
@@ -207,7 +250,7 @@ def _sequence(
     except InputError as error:
         if strict:
             raise
-        notes.append(f"T1 not used. {error}")
+        notes.append(f"T1 not used. {str(error).replace(str(path), path.name)}")
         return None
     notes.append(f"{path.name} resampled onto the FLAIR, of which it covers {covered:.0%}")
     return moved

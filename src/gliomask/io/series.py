@@ -122,6 +122,20 @@ def find_studies(files: Sequence[Path]) -> list[Study]:
     return [Study(tuple(h.file for h in group)) for group in with_images or by_study.values()]
 
 
+def unusable_folders(files: Sequence[Path]) -> dict[Path, InputError]:
+    """Return the folders that hold a file that cannot be read, or two patients, each with the reason."""
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for file in files:
+        by_folder[file.parent].append(file)
+    reasons = {}
+    for folder, inside in by_folder.items():
+        try:
+            _check_one_patient_a_folder([read_header(file) for file in inside])
+        except InputError as error:
+            reasons[folder] = error
+    return reasons
+
+
 def _named_by(dicomdir: Path) -> list[Header]:
     """Return the headers of the files that a DICOMDIR names, as far as they are there; an index that it names is none of them."""
     with unwarned(), blaming(dicomdir, "records"):

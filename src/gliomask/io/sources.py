@@ -34,6 +34,8 @@ class CaseSource:
         left to the program.
     bids
         For an image of a BIDS dataset: its path within it, and the dataset's folder.
+    notes
+        What is to be told of the files beside it, for the volume's notes.
     holder
         Keeps what was unpacked from an archive for as long as the case is in use.
     """
@@ -47,6 +49,7 @@ class CaseSource:
     found: bool = False
     series: str | None = None
     bids: tuple[Path, Path] | None = None
+    notes: tuple[str, ...] = ()
     holder: object = field(default=None, repr=False, compare=False)
 
     @property

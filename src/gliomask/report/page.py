@@ -46,14 +46,28 @@ PEAK = "Peak: highest probability of a voxel."
 
 ENDING = r"\.(?:png|jpe?g|tiff?|nii(?:\.gz)?|dcm|ima|zip)\b"
 FILE_IN_BRACKETS = rf" ?\([^()]*{ENDING}\)"
+ABSOLUTE_PATH = r"(?s)(?<!\w)\(?(?:[A-Za-z]:\\|\\\\|~?/)(?=\S)(?:.+(?=:\s[^/\\]*$)|.+)"
+"""A path may hold spaces, commas and brackets, so all that follows goes with it, up to the last colon that ends it or to the end."""
+
 IDENTIFIERS = "|".join(
     (
-        r"(?<!\w)(?:[A-Za-z]:\\|\\\\|~?/)(?=\S)[^'\"();,]+",  # a path may hold spaces, so all that follows goes with it
         r"[^\s()'\",;]+[/\\][^\s()'\",;]+[/\\][^\s()'\",;]+",
         rf"[^\s()'\",;]+{ENDING}",
         r"\b\d+(?:\.\d+){4,}\b",  # a DICOM UID
     )
 )
+NOTE_WORDS = frozenset(
+    """acquired adjusted affine as average axial brain bright case channel channels column columns confidence contrast converted copies
+    coronal correction cover covered covers cropped damaged dark differ different distance dropped duplicate echo enhanced exif field file
+    files first flair flat flip frame frames gantry gap gaps geometry grey grid head header image images inverted irregular its left
+    lesion lie lower mask mean missing mm mosaic mri no normal not number of off one only order orientation oriented other over own page
+    pages patient phase pixel pixels place plane post pre protocol qform reaches read reformatted removed resampled right rotated
+    row rows sagittal same scan scans second sequence series sform shear sheared single skipped slice slices spacing stack study
+    swapped t1 t1w t2 taken than the thick thickness thin tilt tilted time times transparency turned uneven unknown unsorted upright
+    used view volume volumes voxel voxels with without""".split()  # noqa: SIM905 - a list of 130 quoted words reads worse
+)
+"""What notes say in their own words: a case of such a name is not told by it, so it stays there, other than in a file's name."""
+
 LEFT_OUT = "[…]"
 TIMES, MINUS, HARD_SPACE = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 
@@ -78,14 +92,17 @@ def write_report(case: Path, output: Path | None = None, *, pdf: bool = False, w
     Raises
     ------
     InputError
-        The folder holds no finished result or one of an earlier version, its overlay cannot be
-        read, or a file is in the way that is no report.
+        *case* is no folder, holds no finished result or one of an earlier version, its overlay cannot
+        be read, or a file is in the way that is no report.
     EngineError
         *pdf* without a program on this machine that prints pages.
     """
     output = case / REPORT if output is None else output
     if output.suffix.casefold() not in (".html", ".htm"):
         raise InputError(f"{output}: a report is a page of HTML. Let its name end in .html.")
+    if not case.is_dir():
+        fault = "a file" if case.exists() else "no such folder"
+        raise InputError(f"{case}: {fault}. CASE is a folder of results, such as results/<case> after gliomask segment.")
     content = read_result(case)
     if content is None:
         raise InputError(f"{case}: holds no {RESULT}. Give one case's folder of results, such as results/<case>.")
@@ -283,8 +300,10 @@ def _notes(content: Record, with_identifiers: bool) -> str:
 def _without_identifiers(text: str, content: Record) -> str:
     """Return the text without names of the case and its slices, and without anything like a file name, a path or a UID."""
     text = re.sub(FILE_IN_BRACKETS, "", text, flags=re.IGNORECASE)
+    text = re.sub(ABSOLUTE_PATH, LEFT_OUT, text)
     for name in sorted(_names(content), key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?:\.\w+)*(?!\w)", LEFT_OUT, text, flags=re.IGNORECASE)
+        endings = "+" if name.casefold() in NOTE_WORDS else "*"
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?:\.\w+){endings}(?!\w)", LEFT_OUT, text, flags=re.IGNORECASE)
     return re.sub(IDENTIFIERS, LEFT_OUT, text, flags=re.IGNORECASE).replace(f" ({LEFT_OUT})", "")
 
 

@@ -102,12 +102,16 @@ def save_segmentation(result: Segmentation, folder: Path, *, overwrite: bool = F
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Written aside first: a run that is killed leaves no half of a case under its name.
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as aside:
-        files = _write_all(result, Path(aside), save_probability)
-        folder.mkdir(exist_ok=True)
-        for name in earlier:
-            (folder / name).unlink(missing_ok=True)
-        for file in files:
-            os.replace(file, folder / file.name)
+        whole = Path(aside, "case")
+        whole.mkdir()  # with the permissions that the user's umask gives, unlike tempfile's
+        files = _write_all(result, whole, save_probability)
+        if not folder.exists():
+            os.replace(whole, folder)  # at once: no interruption leaves files without their record
+        else:
+            for name in earlier:
+                (folder / name).unlink(missing_ok=True)
+            for file in files:
+                os.replace(file, folder / file.name)
     return [folder / file.name for file in files]
 
 
@@ -169,7 +173,7 @@ def _write_segs(result: Segmentation, folder: Path, save_probability: bool) -> s
             path = folder / f"{case}_probability_seg.dcm"
             write_seg(result.probability, volume, path, model_name=model, model_version=version, fractional=True)
     except InputError as error:
-        return f"no DICOM SEG: {error}"
+        return f"no DICOM SEG: {str(error).replace(str(volume.source), volume.name)}"
     return ""
 
 
@@ -210,13 +214,12 @@ class CasesTable:
         self._path = path
         self._written = 0.0
         try:
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else [",".join(COLUMNS)]
-        except (OSError, UnicodeDecodeError) as error:
+            header, *rows = _read_table(path) if path.exists() else [list(COLUMNS)]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path}: cannot be read as a table ({error}). Choose another --output.") from error
-        reader = csv.DictReader(lines)
-        if reader.fieldnames != list(COLUMNS):
+        if header != list(COLUMNS):
             raise InputError(f"{path}: not a table written by this version of gliomask. Move it away, or choose another --output.")
-        self._rows: dict[str, dict[str, str]] = {row["case"]: row for row in reader}
+        self._rows: dict[str, dict[str, str]] = {row[0]: dict(zip(COLUMNS, row, strict=False)) for row in rows if row}
 
     def add(self, case: str, status: str, content: Mapping[str, Any] | None = None, reason: str = "") -> None:
         """Set a case's row from its ``result.json`` content, or from why there is none; the file follows within seconds."""
@@ -226,13 +229,30 @@ class CasesTable:
             self.write()
 
     def write(self) -> None:
-        """Write the table as it stands."""
+        """Write the table as it stands.
+
+        Raises
+        ------
+        InputError
+            The system refuses, such as on a full disk.
+        """
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore", restval="")
         writer.writeheader()
         writer.writerows(self._rows.values())
-        write_text(text.getvalue(), self._path)
+        try:
+            write_text(text.getvalue(), self._path)
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: cannot be written ({error.strerror or error}). Make room, or choose another --output."
+            ) from error
         self._written = time.monotonic()
+
+
+def _read_table(path: Path) -> list[list[str]]:
+    """Return the lines of a table, one empty for a file without any; a value may hold line breaks of any kind."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file)) or [[]]
 
 
 def _row(content: Mapping[str, Any]) -> dict[str, Any]:

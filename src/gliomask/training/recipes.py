@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import keras
 
-from gliomask.dataset.augment import OTHER_SCANNERS, ROTATION_FLIP_SCALE, Augmentation
+from gliomask.dataset.augment import ROTATION_FLIP_SCALE, Augmentation
 from gliomask.preprocess import Normalisation
 from gliomask.training import losses, networks
 
@@ -107,23 +107,6 @@ RECIPES = {
             steps_per_epoch=250,
             stages=(Stage(0.45, 128, 2 / 3), Stage(0.55, 192)),
             tumour_share=0.55,
-            average_decay=0.998,
-            cosine=True,
-            validation_stride=3,
-        ),
-        Recipe(
-            name="robust",
-            network=_residual,
-            normalisation=Normalisation("foreground_median"),
-            augmentation=OTHER_SCANNERS,
-            loss=losses.cross_entropy_dice_loss,
-            optimizer=_adamw,
-            learning_rate=1e-3,
-            batch_size=16,
-            epochs=16,
-            steps_per_epoch=250,
-            stages=(Stage(1.0, 192),),
-            tumour_share=0.5,
             average_decay=0.998,
             cosine=True,
             validation_stride=3,
