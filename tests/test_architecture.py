@@ -11,7 +11,7 @@ SOURCE = Path(gliomask.__file__).parent
 
 LAYERS = (
     ("errors",),
-    ("grid", "metrics", "preprocess", "volume"),
+    ("diameters", "grid", "metrics", "preprocess", "volume"),
     ("io", "measure", "models", "engine"),
     ("phantom", "segmentation"),
     ("dataset", "report"),
