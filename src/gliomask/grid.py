@@ -44,8 +44,6 @@ class AxialGrid:
         ``(4, 4)``, from a slice's indices (x, y, slice) to the volume's indices (x, y, z).
     shape, volume_shape
         Of the slices and of the volume, both ``(z, y, x)``.
-    slice_axis
-        The volume's array axis along which it was cut; None where it was resampled.
     plane
         How the slices were acquired: ``"axial"``, ``"coronal"``, ``"sagittal"`` or ``"3-D"``.
     tilt_degrees

@@ -78,7 +78,7 @@ def read_case(case: CaseSource) -> Volume:
     if case.kind == "images":
         volume = _read_images(case)
     elif case.kind == "nifti":
-        from gliomask.io.nifti import read_nifti  # nibabel: 0.1 s that a PNG need not wait for
+        from gliomask.io.nifti import read_nifti  # nibabel: half a second that reading a PNG need not wait for
 
         volume = read_nifti(case.files[0], case.name, *case.sequences, strict=not case.found)
     else:

@@ -126,11 +126,11 @@ def write_nifti(array: NDArray[Any], volume: Volume, path: Path) -> None:
         image = kind(stored.reshape(origin.shape), origin.affine, header, dtype=stored.dtype)
     else:
         image = nibabel.Nifti1Image(stored, volume.affine, dtype=stored.dtype)
-    if volume.affine is not None and not isinstance(volume.origin, NiftiOrigin):
-        image.set_qform(_without_shear(volume.affine), 1)
-        image.set_sform(volume.affine, 1)
-        image.header["pixdim"][1:4] = volume.spacing_mm
-        image.header.set_xyzt_units("mm")
+        if volume.affine is not None:
+            image.set_qform(_without_shear(volume.affine), 1)
+            image.set_sform(volume.affine, 1)
+            image.header["pixdim"][1:4] = volume.spacing_mm
+            image.header.set_xyzt_units("mm")
     image.header["descrip"] = b"gliomask" if volume.affine is not None else b"gliomask; no geometry known"
     with atomic_path(path) as temporary:
         nibabel.save(image, temporary)
