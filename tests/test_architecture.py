@@ -12,7 +12,7 @@ SOURCE = Path(gliomask.__file__).parent
 LAYERS = (
     ("errors",),
     ("diameters", "grid", "metrics", "preprocess", "volume"),
-    ("io", "measure", "models", "engine"),
+    ("io", "measure", "models", "engine", "quality"),
     ("phantom", "segmentation"),
     ("dataset", "report"),
     ("batch", "evaluation", "info"),

@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gliomask.errors import EngineError, GliomaskError, InputError, ModelError
+    from gliomask.errors import EngineError, GliomaskError, ImplausibleInputError, InputError, ModelError
     from gliomask.io import read
     from gliomask.phantom import draw_phantom
+    from gliomask.quality import Quality
     from gliomask.segmentation import Segmentation, Segmenter, segment
     from gliomask.volume import Volume
 
@@ -20,8 +21,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "EngineError": "errors",
     "GliomaskError": "errors",
+    "ImplausibleInputError": "errors",
     "InputError": "errors",
     "ModelError": "errors",
+    "Quality": "quality",
     "Segmentation": "segmentation",
     "Segmenter": "segmentation",
     "Volume": "volume",
@@ -33,8 +36,10 @@ _HOMES = {
 __all__ = [
     "EngineError",
     "GliomaskError",
+    "ImplausibleInputError",
     "InputError",
     "ModelError",
+    "Quality",
     "Segmentation",
     "Segmenter",
     "Volume",

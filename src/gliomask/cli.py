@@ -83,7 +83,8 @@ def _segment(options: argparse.Namespace) -> int:
         if options.json:  # a program that reads the output learns of it there
             _print(json.dumps([Outcome(path.stem, "failed", reason=str(error)).as_json() for path in options.inputs], indent=2))
         raise
-    segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads, min_lesion_ml=options.min_lesion_ml)
+    settings = {"threshold": options.threshold, "threads": options.threads, "min_lesion_ml": options.min_lesion_ml}
+    segmenter = Segmenter(options.model, **settings, force=options.force)
     wanted = {"overwrite": options.overwrite, "save_probability": options.save_probability}
     outcomes = []
     try:
@@ -168,7 +169,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             options.parser.error("with --reference-masks no model is run: leave out --fold, --split, --threshold and what it sees")
         evaluation = evaluate_masks(options.data, options.reference_masks)
     else:
-        segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads)
+        segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads, force=True)
         protocol = Protocol(options.split, options.fold, options.flair_alone, options.single_slices, options.brain_masks)
         evaluation = evaluate_model(options.data, segmenter, protocol, _progress_bar(options.json))
     _print(json.dumps(evaluation.as_json(), indent=2) if options.json else format_table(evaluation))
@@ -247,6 +248,7 @@ def _add_segment(commands: Any) -> None:
     parser.add_argument("--pre", type=Path, metavar="T1", help="NIfTI: T1 before contrast, in the same space as FLAIR")
     parser.add_argument("--post", type=Path, metavar="T1CE", help="NIfTI: T1 after contrast, in the same space as FLAIR")
     parser.add_argument("--series", metavar="SERIES", help="DICOM: the FLAIR series' UID, number or part of its description")
+    parser.add_argument("--force", action="store_true", help="segment what does not look like axial brain FLAIR too")
     parser.add_argument("--min-lesion-ml", type=_volume, metavar="ML", help="leave out lesions smaller than this (default: keep all)")
     _model_options(parser)
     _json_option(parser)

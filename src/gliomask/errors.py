@@ -9,6 +9,21 @@ class InputError(GliomaskError):
     """A file, its geometry or its content cannot be used: give another one."""
 
 
+class ImplausibleInputError(InputError):
+    """What was given does not look like axial brain FLAIR: give such a slice or scan, or force the segmentation.
+
+    Attributes
+    ----------
+    reasons
+        Sentences on what was seen in it, as :class:`gliomask.Quality` has them.
+    """
+
+    def __init__(self, message: str, reasons: tuple[str, ...] = ()) -> None:
+        """Keep the reasons beside the message that holds them."""
+        super().__init__(message)
+        self.reasons = reasons
+
+
 class ModelError(GliomaskError):
     """A model is missing, altered or not of a kind that can be run: choose or repair the model."""
 

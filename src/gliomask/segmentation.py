@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.engine import BATCH, Engine, KerasEngine, OnnxEngine
-from gliomask.errors import InputError, ModelError
+from gliomask.errors import ImplausibleInputError, InputError, ModelError
 from gliomask.grid import axial_grid
 from gliomask.io import read
 from gliomask.measure import Removed, measurements, remove_small
@@ -28,7 +28,11 @@ from gliomask.preprocess import (
     lower_padding,
     to_network_grid,
 )
+from gliomask.quality import EXPECTED, Quality, check
 from gliomask.volume import Volume
+
+FORCED_NOTE = "segmented by force: it does not look like a brain FLAIR, and the mask may mean nothing"
+"""What a result says that would have been refused."""
 
 Progress = Callable[[int, int], None]
 
@@ -55,6 +59,9 @@ class Segmentation:
         What the user should know of how the slices were laid through the volume.
     min_lesion_ml
         Lesions smaller than this are left out of the mask; None keeps all.
+    quality
+        Whether the input is plausibly axial brain FLAIR, and what was seen; not plausible only where
+        the segmentation was forced.
     """
 
     volume: Volume
@@ -65,6 +72,7 @@ class Segmentation:
     seconds: float
     notes: tuple[str, ...] = ()
     min_lesion_ml: float | None = None
+    quality: Quality = field(default_factory=Quality)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -129,6 +137,8 @@ class Segmenter:
         Processor threads for one call; None takes all that the process may use.
     min_lesion_ml
         Lesions smaller than this many millilitres are left out of the mask; None keeps all.
+    force
+        Whether to segment what does not look like axial brain FLAIR too; its result says so.
 
     Raises
     ------
@@ -143,8 +153,10 @@ class Segmenter:
         threshold: float | None = None,
         threads: int | None = None,
         min_lesion_ml: float | None = None,
+        force: bool = False,
     ) -> None:
         """Load the model."""
+        self.force = force
         self.min_lesion_ml = min_lesion_ml
         self.model = find_model(os.fspath(model))
         self.threshold = self.model.threshold if threshold is None else checked_threshold(threshold)
@@ -163,7 +175,7 @@ class Segmenter:
                 f"expected {wanted} and 1."
             )
 
-    def segment(self, case: Input, progress: Progress | None = None) -> Segmentation:
+    def segment(self, case: Input, progress: Progress | None = None, *, force: bool | None = None) -> Segmentation:
         """Return the segmentation of one case.
 
         Parameters
@@ -173,11 +185,15 @@ class Segmenter:
             :class:`Volume`, or an array as :meth:`Volume.from_array` takes it.
         progress
             Called with the slices done and the slices in all, after each batch.
+        force
+            For this case, in place of the segmenter's own.
 
         Raises
         ------
         InputError
             The case cannot be read, the path holds several, or lies too far off the axial plane.
+        ImplausibleInputError
+            It does not look like axial brain FLAIR, and nothing is forced.
         """
         volume = _as_volume(case)
         if self.min_lesion_ml is not None and volume.affine is None:
@@ -185,14 +201,20 @@ class Segmenter:
                 f"{volume.source or volume.name}: carries no spacing, so no lesion can be measured in ml. Leave out min_lesion_ml."
             )
         started = time.perf_counter()
+        force = self.force if force is None else force
         notes: tuple[str, ...] = ()
         if volume.affine is None:
+            quality = _checked(volume.voxels, volume, force)
             probability = self._predict_slices(volume.voxels, progress)
         else:
-            probability, notes = self._predict_volume(volume, volume.affine, progress)
+            probability, notes, quality = self._predict_volume(volume, volume.affine, progress, force)
+        if not quality.plausible:
+            notes = (*notes, FORCED_NOTE, *quality.reasons)
         np.clip(probability, 0.0, 1.0, out=probability)
         seconds = time.perf_counter() - started
-        return Segmentation(volume, probability, self.threshold, self.model, self.engine.description, seconds, notes, self.min_lesion_ml)
+        return Segmentation(
+            volume, probability, self.threshold, self.model, self.engine.description, seconds, notes, self.min_lesion_ml, quality
+        )
 
     def _predict_slices(self, voxels: NDArray[Any], progress: Progress | None, windows: Windows | None = None) -> NDArray[np.float32]:
         """Return probabilities ``(z, y, x)`` for axial slices ``(z, y, x, c)``."""
@@ -210,19 +232,20 @@ class Segmenter:
         return probability
 
     def _predict_volume(
-        self, volume: Volume, affine: NDArray[np.float64], progress: Progress | None
-    ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-        """Return probabilities on the grid of a volume with geometry, and what is to be told of the way there and back."""
+        self, volume: Volume, affine: NDArray[np.float64], progress: Progress | None, force: bool
+    ) -> tuple[NDArray[np.float32], tuple[str, ...], Quality]:
+        """Return probabilities on the grid of a volume with geometry, what is to be told of the way there and back, and what was seen."""
         depth, height, width = volume.voxels.shape[:3]
         channels = [lower_padding(volume.voxels[..., c]) for c in range(volume.voxels.shape[-1])]
         windows = [intensity_window(channel, self.model.normalisation) for channel in channels]
         name = str(volume.source or volume.name)
         grid = axial_grid(affine, (depth, height, width), self.model.input_size, foreground(channels[len(channels) // 2]), name)
         slices = np.stack([grid.sample(channel, window[0]) for channel, window in zip(channels, windows, strict=True)], axis=-1)
-        return grid.restore(self._predict_slices(slices, progress, windows)), grid.notes
+        quality = _checked(slices, volume, force)
+        return grid.restore(self._predict_slices(slices, progress, windows)), grid.notes, quality
 
 
-def segment(case: Input, *, model: str | os.PathLike[str] = DEFAULT, threshold: float | None = None) -> Segmentation:
+def segment(case: Input, *, model: str | os.PathLike[str] = DEFAULT, threshold: float | None = None, force: bool = False) -> Segmentation:
     """Return the segmentation of one case; for many, make a :class:`Segmenter` and keep it.
 
     Examples
@@ -232,7 +255,19 @@ def segment(case: Input, *, model: str | os.PathLike[str] = DEFAULT, threshold: 
     >>> result.found
     True
     """
-    return Segmenter(model, threshold=threshold).segment(case)
+    return Segmenter(model, threshold=threshold, force=force).segment(case)
+
+
+def _checked(slices: NDArray[Any], volume: Volume, force: bool) -> Quality:
+    """Return what is seen in a volume's axial slices ``(z, y, x, c)``; raise if it is no brain FLAIR and not forced."""
+    quality = check(slices)
+    if not quality.plausible and not force:
+        raise ImplausibleInputError(
+            f"{volume.source or volume.name}: does not look like a brain FLAIR. {' '.join(quality.reasons)} Expected {EXPECTED}. "
+            "To segment it all the same, use --force (force=True).",
+            quality.reasons,
+        )
+    return quality
 
 
 def checked_threshold(threshold: float) -> float:

@@ -61,6 +61,7 @@ def summary(result: Segmentation, files: tuple[str, ...] = (), overlay: SheetLay
         "oriented": volume.oriented and volume.affine is not None,
         "affine": None if volume.affine is None else volume.affine.tolist(),
         "input_sha256": volume.sha256,
+        "quality": result.quality.as_json(),
         "notes": [*volume.notes, *result.notes],
         "overlay": None if overlay is None else asdict(overlay),
         "seconds": round(result.seconds, 3),

@@ -75,7 +75,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
 
 def add_scores(record: ModelRecord, held_out: Sequence[Patient], brain_masks: Path | None = None) -> ModelRecord:
     """Score an exported model on its held-out patients, as it will be run, and return the record with the scores written to it."""
-    segmenter = Segmenter(record.path)
+    segmenter = Segmenter(record.path, force=True)
     protocols = [Protocol(flair_alone=alone, single_slices=single) for alone in (False, True) for single in (False, True)]
     if brain_masks is not None:
         protocols += [Protocol(flair_alone=alone, brain_masks=brain_masks) for alone in (False, True)]
