@@ -80,11 +80,11 @@ def read_case(case: CaseSource) -> Volume:
     elif case.kind == "nifti":
         from gliomask.io.nifti import read_nifti  # nibabel: half a second that reading a PNG need not wait for
 
-        volume = read_nifti(case.files[0], case.name, *case.sequences, strict=not case.found)
+        volume = read_nifti(case.files[0], case.name, *case.sequences, strict=not case.found, max_pixels=case.max_pixels)
     else:
         from gliomask.io.dicom import read_study
 
-        volume = read_study(case.files, case.name, case.path, case.series)
+        volume = read_study(case.files, case.name, case.path, case.series, max_pixels=case.max_pixels)
     return replace(volume, notes=(*volume.notes, *case.notes), sha256=case.sha256())
 
 
@@ -135,12 +135,12 @@ def with_choices(cases: list[CaseSource], pre: Path | None, post: Path | None, s
 def _read_images(case: CaseSource) -> Volume:
     """Return the slices of image files as one volume without geometry."""
     if len(case.files) == 1:
-        pages, file_notes = read_image(case.files[0])
+        pages, file_notes = read_image(case.files[0], max_pixels=case.max_pixels)
         return Volume(pages, case.name, page_names(printable(case.files[0].stem), len(pages)), case.path, file_notes)
     slices: list[NDArray[Any]] = []
     notes: list[str] = []
     for file in case.files:
-        pages, file_notes = read_image(file)
+        pages, file_notes = read_image(file, max_pixels=case.max_pixels)
         if len(pages) > 1:
             raise InputError(f"{file}: has {len(pages)} pages inside a folder of slices; give it as an input of its own.")
         if slices and pages.shape[1:3] != slices[0].shape[:2]:
@@ -155,6 +155,10 @@ def _read_images(case: CaseSource) -> Volume:
                 "as one volume and scaled together; save them all alike, or give them one by one."
             )
         slices.append(pages[0])
+        if case.max_pixels is not None and len(slices) * pages[0].size // pages.shape[-1] > case.max_pixels:
+            raise InputError(
+                f"{case.path}: its {len(case.files)} slices have over {case.max_pixels // 2**20} megapixels, which is too large here."
+            )
         notes.extend(f"{note} ({file.name})" for note in file_notes)
     return Volume(np.stack(match_channels(slices)), case.name, _distinct(case), case.path, tuple(notes))
 

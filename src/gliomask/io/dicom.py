@@ -45,7 +45,7 @@ class DicomOrigin:
     frames: tuple[int, ...] = ()
 
 
-def read_study(files: Sequence[Path], name: str, source: Path, series: str | None = None) -> Volume:
+def read_study(files: Sequence[Path], name: str, source: Path, series: str | None = None, *, max_pixels: int | None = None) -> Volume:
     """Return the FLAIR series of a study, with the T1 series of the same position where there are some.
 
     Parameters
@@ -56,6 +56,8 @@ def read_study(files: Sequence[Path], name: str, source: Path, series: str | Non
         What the case is called, and the folder or file that messages name.
     series
         The series to take instead: a SeriesInstanceUID, a SeriesNumber, or a part of the description.
+    max_pixels
+        Most pixels that are read of a series; None is :data:`gliomask.io.images.MAX_PIXELS`.
 
     Returns
     -------
@@ -77,8 +79,9 @@ def read_study(files: Sequence[Path], name: str, source: Path, series: str | Non
         if not found:
             raise InputError(f"{source}: no MR images ({others or 'no DICOM files'}). Give the FLAIR series of an MR study.")
         chosen, choice_notes = choose_series(found, series, source)
-        flair, stack = _read_series(chosen, source)
-        voxels, contrast_notes = with_t1(flair, stack, chosen, found, partial(_read_series, source=source))
+        reader = partial(_read_series, source=source, max_pixels=MAX_PIXELS if max_pixels is None else max_pixels)
+        flair, stack = reader(chosen)
+        voxels, contrast_notes = with_t1(flair, stack, chosen, found, reader)
     other_notes = (f"passed over: {others}",) if others else ()
     notes = (*choice_notes, *other_notes, *stack.notes, *contrast_notes)
     return Volume(voxels, name, source=source, notes=notes, affine=stack.affine, origin=_origin(stack))
@@ -90,9 +93,9 @@ def _origin(stack: Stack) -> DicomOrigin:
     return DicomOrigin(tuple(datasets.values()), tuple(f.index for f in stack.frames if f.index is not None))
 
 
-def _read_series(series: Series, source: Path) -> tuple[NDArray[Any], Stack]:
+def _read_series(series: Series, source: Path, max_pixels: int) -> tuple[NDArray[Any], Stack]:
     """Return a series' voxels ``(z, y, x)``, rescaled slice by slice, and where they lie."""
-    _check_size(series, source)
+    _check_size(series, source, max_pixels)
     decoded = lru_cache(maxsize=1)(_decoded)  # a multi-frame file once for all its frames, which follow each other
 
     def stored(frame: Frame) -> NDArray[Any]:
@@ -110,14 +113,14 @@ def _read_series(series: Series, source: Path) -> tuple[NDArray[Any], Stack]:
     return voxels, stack
 
 
-def _check_size(series: Series, source: Path) -> None:
+def _check_size(series: Series, source: Path, max_pixels: int) -> None:
     """Compare a series' size with what is read at most, before anything of it is."""
     if series.slices > MAX_SLICES:
         raise InputError(f"{source}: {series}; at most {MAX_SLICES} are read. Choose another one with --series.")
     pixels = sum(h.frames * h.rows * h.columns for h in series.headers)
-    if pixels > MAX_PIXELS:
+    if pixels > max_pixels:
         raise InputError(
-            f"{source}: {series} of {pixels / 2**20:.0f} megapixels; at most {MAX_PIXELS // 2**20} are read of a series. Choose another "
+            f"{source}: {series} of {pixels / 2**20:.0f} megapixels; at most {max_pixels // 2**20} are read of a series. Choose another "
             "one with --series."
         )
 

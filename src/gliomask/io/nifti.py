@@ -50,7 +50,9 @@ class NiftiOrigin:
     shape: tuple[int, ...]
 
 
-def read_nifti(path: Path, name: str, pre: Path | None = None, post: Path | None = None, *, strict: bool = True) -> Volume:
+def read_nifti(
+    path: Path, name: str, pre: Path | None = None, post: Path | None = None, *, strict: bool = True, max_pixels: int | None = None
+) -> Volume:
     """Return a NIfTI file's volume, FLAIR alone or with T1 resampled onto its grid.
 
     Parameters
@@ -62,6 +64,8 @@ def read_nifti(path: Path, name: str, pre: Path | None = None, post: Path | None
         stands in for the other, as in the LGG dataset.
     strict
         Whether T1 that cannot be used is an error; else it is left out and noted.
+    max_pixels
+        Most voxels that are read of a file; None is :data:`gliomask.io.images.MAX_PIXELS`.
 
     Raises
     ------
@@ -69,14 +73,14 @@ def read_nifti(path: Path, name: str, pre: Path | None = None, post: Path | None
         Damaged, no image of real numbers, several volumes, a header without a usable geometry, too
         large, a mask, or T1 that does not lie where FLAIR does.
     """
-    image, array = _loaded(path)
+    image, array = _loaded(path, max_pixels)
     affine = _affine_mm(path, image)
     _check_is_no_mask(path, array)
     notes = _geometry_notes(image.header)
     if 1 in array.shape:
         thickness = np.linalg.norm(affine[:3, array.shape[::-1].index(1)])
         notes.append(f"one slice only, taken as {thickness:g} mm thick")
-    sequences = [_sequence(p, array, affine, path, strict, notes) for p in (pre, post)]
+    sequences = [_sequence(p, array, affine, path, strict, notes, max_pixels) for p in (pre, post)]
     if any(sequence is not None for sequence in sequences):
         before, after = (array.astype(np.float32) if s is None else s for s in sequences)
         voxels = np.stack([before, array.astype(np.float32), after], axis=-1)
@@ -154,7 +158,7 @@ def _affine_mm(path: Path, image: Any) -> NDArray[np.float64]:
     return checked_affine(np.diag([factor, factor, factor, 1.0]) @ image.affine, str(path))
 
 
-def _loaded(path: Path) -> tuple[Any, NDArray[Any]]:
+def _loaded(path: Path, max_pixels: int | None = None) -> tuple[Any, NDArray[Any]]:
     """Return the image and its array as ``(z, y, x)``, sizes having been checked before anything is allocated."""
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
@@ -162,7 +166,7 @@ def _loaded(path: Path) -> tuple[Any, NDArray[Any]]:
         image: Any = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Image):
             raise InputError(f"{path}: {type(image).__name__}, not NIfTI. Convert it to .nii.gz.")
-        _check_header(path, image)
+        _check_header(path, image, MAX_PIXELS if max_pixels is None else max_pixels)
         array: NDArray[Any] = np.asanyarray(image.dataobj)
     except UNREADABLE as error:
         raise InputError(f"{path}: damaged, cut short or not NIfTI ({error}). Export it again.") from error
@@ -173,7 +177,7 @@ def _loaded(path: Path) -> tuple[Any, NDArray[Any]]:
     return image, array.reshape((*array.shape, 1, 1)[:3]).transpose(2, 1, 0)
 
 
-def _check_header(path: Path, image: Any) -> None:
+def _check_header(path: Path, image: Any, max_pixels: int) -> None:
     shape = image.shape
     if len(shape) < 2 or 0 in shape:
         raise InputError(f"{path}: an array of {' x '.join(map(str, shape)) or 'no'} voxels; expected a volume.")
@@ -181,10 +185,10 @@ def _check_header(path: Path, image: Any) -> None:
         raise InputError(
             f"{path}: holds {int(np.prod(shape[3:]))} volumes ({' x '.join(map(str, shape))}); expected one. Split it, and give the FLAIR."
         )
-    if max(shape) > MAX_SLICES or int(np.prod(shape, dtype=object)) > MAX_PIXELS:
+    if max(shape) > MAX_SLICES or int(np.prod(shape, dtype=object)) > max_pixels:
         raise InputError(
             f"{path}: too large ({' x '.join(map(str, shape))} voxels). At most {MAX_SLICES} along an axis and "
-            f"{MAX_PIXELS // 2**20} million in all are read."
+            f"{max_pixels // 2**20} million in all are read."
         )
     with ImageOpener(path) as file:  # nibabel mends such spacing in silence; what the file says counts
         stored = type(image.header).from_fileobj(file, check=False)
@@ -231,13 +235,19 @@ def _check_is_no_mask(path: Path, array: NDArray[Any]) -> None:
 
 
 def _sequence(
-    path: Path | None, flair: NDArray[Any], affine: NDArray[np.float64], flair_path: Path, strict: bool, notes: list[str]
+    path: Path | None,
+    flair: NDArray[Any],
+    affine: NDArray[np.float64],
+    flair_path: Path,
+    strict: bool,
+    notes: list[str],
+    max_pixels: int | None,
 ) -> NDArray[np.float32] | None:
     """Return a T1 on FLAIR's grid; None where there is none or, if not *strict*, where it does not fit."""
     if path is None:
         return None
     try:
-        image, array = _loaded(path)
+        image, array = _loaded(path, max_pixels)
         _check_finite(path, array)
         _check_is_no_mask(path, array)
         shape = (flair.shape[0], flair.shape[1], flair.shape[2])

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,8 @@ class CaseSource:
         For an image of a BIDS dataset: its path within it, and the dataset's folder.
     notes
         What is to be told of the files beside it, for the volume's notes.
+    max_pixels
+        Most pixels that are read of the case; None is what its reader allows.
     holder
         Keeps what was unpacked from an archive for as long as the case is in use.
     """
@@ -50,6 +53,7 @@ class CaseSource:
     series: str | None = None
     bids: tuple[Path, Path] | None = None
     notes: tuple[str, ...] = ()
+    max_pixels: int | None = None
     holder: object = field(default=None, repr=False, compare=False)
 
     @property
@@ -59,10 +63,16 @@ class CaseSource:
 
     def sha256(self) -> str:
         """Return the SHA-256 over the names and the bytes of the files, in order, and over the choice of a series."""
-        digest = hashlib.sha256()
-        for file in (*self.files, *(s for s in self.sequences if s is not None)):
-            with file.open("rb") as content:
-                digest.update(os.fsencode(file.name) + b"\0" + hashlib.file_digest(content, "sha256").digest())
-        if self.series is not None:
-            digest.update(self.series.encode())
-        return digest.hexdigest()
+        files = (*self.files, *(s for s in self.sequences if s is not None))
+        return files_sha256(((file.name, file) for file in files), self.series)
+
+
+def files_sha256(files: Iterable[tuple[str, Path]], series: str | None = None) -> str:
+    """Return the SHA-256 over names and bytes of files, each given with what it is called, and over the choice of a series."""
+    digest = hashlib.sha256()
+    for name, file in files:
+        with file.open("rb") as content:
+            digest.update(os.fsencode(name) + b"\0" + hashlib.file_digest(content, "sha256").digest())
+    if series is not None:
+        digest.update(series.encode())
+    return digest.hexdigest()
