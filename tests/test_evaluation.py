@@ -7,7 +7,7 @@ from PIL import Image
 
 from gliomask import InputError, Segmenter
 from gliomask.evaluation import Protocol, evaluate_masks, evaluate_model, format_table, summarise
-from gliomask.evaluation.protocol import score
+from gliomask.evaluation.scores import score
 
 
 def save_mask(path: Path, rows: int, size: int = 10) -> None:

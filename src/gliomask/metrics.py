@@ -61,3 +61,46 @@ def iou(counts: Confusion) -> float:
 def pixel_accuracy(counts: Confusion) -> float:
     """Return (TP + TN) / all; NaN if there are no pixels."""
     return (counts.tp + counts.tn) / sum(counts) if sum(counts) else float("nan")
+
+
+def sensitivity(counts: Confusion) -> float:
+    """Return TP / (TP + FN), the share of the reference that was found; NaN if the reference is empty: there is nothing to find.
+
+    >>> sensitivity(Confusion(tp=3, fp=2, fn=1, tn=94))
+    0.75
+    """
+    reference = counts.tp + counts.fn
+    return counts.tp / reference if reference else float("nan")
+
+
+def specificity(counts: Confusion) -> float:
+    """Return TN / (TN + FP), the share of what is no tumour that was left alone; NaN if all of the reference is tumour.
+
+    >>> specificity(Confusion(tp=3, fp=2, fn=1, tn=6))
+    0.75
+    """
+    negative = counts.tn + counts.fp
+    return counts.tn / negative if negative else float("nan")
+
+
+def precision(counts: Confusion) -> float:
+    """Return TP / (TP + FP), the share of what was marked that is tumour; NaN if nothing was marked.
+
+    A patient in whom nothing was marked is thus left out of a mean of precisions; the sensitivity of
+    0 tells of it.
+
+    >>> precision(Confusion(tp=3, fp=1, fn=2, tn=94))
+    0.75
+    """
+    marked = counts.tp + counts.fp
+    return counts.tp / marked if marked else float("nan")
+
+
+def area_error(counts: Confusion) -> float:
+    """Return (marked - reference) / reference, signed: 0.1 is 10 % too much; NaN if the reference is empty.
+
+    >>> area_error(Confusion(tp=3, fp=3, fn=1, tn=93))
+    0.5
+    """
+    reference = counts.tp + counts.fn
+    return (counts.fp - counts.fn) / reference if reference else float("nan")

@@ -1,39 +1,38 @@
-"""How a model, or masks that some tool wrote, are scored against reference masks, patient by patient."""
+"""How models are scored on the dataset, patient by patient: one on any patients, or one for each fold on the fold's own."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.dataset import Patient, index_dataset, read_split, sealed_patients
 from gliomask.errors import InputError
-from gliomask.io import read_mask
-from gliomask.io.naming import is_image, is_mask, natural_key
-from gliomask.metrics import Confusion, confusion, dice, iou, pixel_accuracy
+from gliomask.evaluation.calibration import Reliability, pooled, reliabilities
+from gliomask.evaluation.outcome import CasePicture, Evaluation
+from gliomask.evaluation.scores import HELD_OUT, SEALED_TEST, TRAINED_ON, UNKNOWN, PatientScore, score
 from gliomask.models import ModelRecord
+from gliomask.report.overlay import display_grey
 from gliomask.segmentation import Segmenter
 from gliomask.volume import Volume
 
-MaskKey = tuple[str, str]
-"""A mask's folder's name and its own without ending."""
+Progress = Callable[[Sequence[Patient]], Iterable[Patient]]
 
-BOOTSTRAP = 10_000
-TRAINED_ON, HELD_OUT, SEALED_TEST, UNKNOWN = "trained on", "held out", "sealed", "unknown"
+
+def no_progress(patients: Sequence[Patient]) -> Iterable[Patient]:
+    """Return the patients as they are."""
+    return patients
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Which patients are scored and how much of them the model gets to see.
+    """Which patients are scored, how much of them the model gets to see, and what is kept.
 
     ``flair_alone`` leaves out the contrast channels; ``single_slices`` gives every slice by itself,
     as a picture dropped on the page, instead of the whole volume. ``brain_masks`` is a folder with
     ``<patient>/<slice>_mask.png``, white where the brain is: all else is set to 0, as in
-    skull-stripped research volumes.
+    skull-stripped research volumes. ``pictures`` keeps one of every patient, for a report.
     """
 
     split: Path | None = None
@@ -41,6 +40,7 @@ class Protocol:
     flair_alone: bool = False
     single_slices: bool = False
     brain_masks: Path | None = None
+    pictures: bool = False
 
     @property
     def input(self) -> str:
@@ -51,98 +51,15 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class PatientScore:
-    """One patient's counts over all slices.
+class Scored:
+    """One patient's scores with what an evaluation pools or shows beside them."""
 
-    ``role`` says whether the model was trained on the patient (``"trained on"``), was not
-    (``"held out"``, or ``"sealed"`` for the test set), or whether that is unknown. ``clean_slices``
-    are the slices without tumour in the reference, ``marked_clean_slices`` those of them in which
-    something was marked.
-    """
-
-    name: str
-    role: str
-    counts: Confusion
-    clean_slices: int
-    marked_clean_slices: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the scores by name."""
-        return {
-            "patient": self.name,
-            "role": self.role,
-            "dice": dice(self.counts),
-            "iou": iou(self.counts),
-            "pixel_accuracy": pixel_accuracy(self.counts),
-            "predicted_pixels": self.counts.tp + self.counts.fp,
-            "reference_pixels": self.counts.tp + self.counts.fn,
-            "clean_slices": self.clean_slices,
-            "marked_clean_slices": self.marked_clean_slices,
-        }
+    score: PatientScore
+    reliability: dict[str, Reliability]
+    picture: CasePicture | None
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of all patients, and what was scored."""
-
-    subject: str
-    patients: tuple[PatientScore, ...]
-    ignored_masks: int = 0
-
-    def roles(self) -> dict[str, list[PatientScore]]:
-        """Return the patients by role, held-out ones first."""
-        groups = {role: [p for p in self.patients if p.role == role] for role in (HELD_OUT, SEALED_TEST, UNKNOWN, TRAINED_ON)}
-        return {role: patients for role, patients in groups.items() if patients}
-
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as plain types."""
-        return {
-            "subject": self.subject,
-            "patients": [p.as_json() for p in self.patients],
-            "over_all": {role: summarise(patients) for role, patients in self.roles().items()},
-            "ignored_masks": self.ignored_masks,
-        }
-
-
-def summarise(patients: Sequence[PatientScore]) -> dict[str, Any]:
-    """Return mean, median and worst of the patients' scores and the scores of all pixels pooled.
-
-    The interval is the 95 % percentile bootstrap over patients of the mean Dice (Efron and
-    Tibshirani 1993): 10,000 resamples, fixed seed.
-    """
-    dices = np.array([dice(p.counts) for p in patients])
-    draws = np.random.default_rng(0).integers(len(dices), size=(BOOTSTRAP, len(dices)))
-    low, high = np.percentile(dices[draws].mean(axis=1), [2.5, 97.5])
-    pooled = reduce(Confusion.plus, (p.counts for p in patients))
-    clean = sum(p.clean_slices for p in patients)
-    return {
-        "patients": len(patients),
-        "mean_dice": float(dices.mean()),
-        "mean_dice_95": [float(low), float(high)],
-        "median_dice": float(np.median(dices)),
-        "lowest_dice": float(dices.min()),
-        "mean_iou": float(np.mean([iou(p.counts) for p in patients])),
-        "mean_pixel_accuracy": float(np.mean([pixel_accuracy(p.counts) for p in patients])),
-        "pooled_dice": dice(pooled),
-        "pooled_iou": iou(pooled),
-        "clean_slices": clean,
-        "marked_clean_slices_share": sum(p.marked_clean_slices for p in patients) / clean if clean else None,
-    }
-
-
-def score(name: str, role: str, predicted: NDArray[np.bool_], reference: NDArray[np.bool_]) -> PatientScore:
-    """Return a patient's score from masks ``(z, y, x)``."""
-    clean = ~reference.any(axis=(1, 2))
-    marked = predicted.any(axis=(1, 2)) & clean
-    return PatientScore(name, role, confusion(predicted, reference), int(clean.sum()), int(marked.sum()))
-
-
-def evaluate_model(
-    data: Path,
-    segmenter: Segmenter,
-    protocol: Protocol,
-    progress: Callable[[Sequence[Patient]], Iterable[Patient]] = lambda patients: patients,
-) -> Evaluation:
+def evaluate_model(data: Path, segmenter: Segmenter, protocol: Protocol, progress: Progress = no_progress) -> Evaluation:
     """Return the scores of a model on the dataset in *data*, or on one fold's patients of it.
 
     Raises
@@ -160,21 +77,53 @@ def evaluate_model(
 
 def evaluate_patients(patients: Iterable[Patient], segmenter: Segmenter, protocol: Protocol) -> Evaluation:
     """Return the scores of a model on these patients, the protocol saying how much of them it sees."""
-    scores = []
-    for patient in patients:
-        images, masks = patient.load()
-        if protocol.brain_masks is not None:
-            images = images * patient.load_brain(protocol.brain_masks)[..., None]
-        mask = _predict(segmenter, images[..., 1:2] if protocol.flair_alone else images, protocol.single_slices)
-        scores.append(score(patient.name, role_of(patient.name, segmenter.model), mask, masks))
-    subject = f"model {segmenter.model.name}, threshold {segmenter.threshold:g}, {protocol.input}"
-    return Evaluation(subject, tuple(scores))
+    scored = [score_patient(patient, segmenter, protocol) for patient in patients]
+    return Evaluation(
+        f"model {segmenter.model.name}, threshold {segmenter.threshold:g}, {protocol.input}",
+        tuple(s.score for s in scored),
+        "model",
+        protocol.input,
+        segmenter.threshold,
+        ((None, segmenter.model),),
+        calibration=pooled_by_role(scored),
+        pictures=pictures_of(scored),
+    )
 
 
-def _predict(segmenter: Segmenter, images: NDArray[np.uint8], single_slices: bool) -> NDArray[np.bool_]:
-    if not single_slices:
-        return segmenter.segment(Volume(images)).mask
-    return np.concatenate([segmenter.segment(Volume(images[z : z + 1])).mask for z in range(len(images))])
+def score_patient(patient: Patient, segmenter: Segmenter, protocol: Protocol, fold: str | None = None) -> Scored:
+    """Return what a model comes to on a patient; *fold* is noted with the scores."""
+    images, reference = patient.load()
+    if protocol.brain_masks is not None:
+        images = images * patient.load_brain(protocol.brain_masks)[..., None]
+    mask, probability = _predict(segmenter, images[..., 1:2] if protocol.flair_alone else images, protocol.single_slices)
+    return Scored(
+        score(patient.name, role_of(patient.name, segmenter.model), mask, reference, fold),
+        reliabilities(probability, reference),
+        _picture(patient.name, images[..., 1], mask, reference) if protocol.pictures else None,
+    )
+
+
+def _predict(segmenter: Segmenter, images: NDArray[np.uint8], single_slices: bool) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return mask and probabilities; slices that the quality check would refuse are scored like the others."""
+    volumes = [images[z : z + 1] for z in range(len(images))] if single_slices else [images]
+    results = [segmenter.segment(Volume(voxels), force=True) for voxels in volumes]
+    return np.concatenate([r.mask for r in results]), np.concatenate([r.probability for r in results])
+
+
+def _picture(name: str, flair: NDArray[np.uint8], predicted: NDArray[np.bool_], reference: NDArray[np.bool_]) -> CasePicture:
+    z = int(np.argmax((predicted | reference).sum(axis=(1, 2))))
+    return CasePicture(name, z + 1, len(flair), display_grey(flair)[z], predicted[z], reference[z])
+
+
+def pooled_by_role(scored: Sequence[Scored]) -> dict[str, dict[str, Reliability]]:
+    """Return the probabilities against the truth, added up over the patients of each role."""
+    roles = dict.fromkeys(s.score.role for s in scored)
+    return {role: pooled([s.reliability for s in scored if s.score.role == role]) for role in roles}
+
+
+def pictures_of(scored: Sequence[Scored]) -> tuple[CasePicture, ...]:
+    """Return the pictures that were kept."""
+    return tuple(s.picture for s in scored if s.picture is not None)
 
 
 def role_of(patient: str, model: ModelRecord) -> str:
@@ -185,63 +134,3 @@ def role_of(patient: str, model: ModelRecord) -> str:
     if patient in trained:
         return TRAINED_ON
     return SEALED_TEST if patient in sealed_patients() else HELD_OUT
-
-
-def evaluate_masks(data: Path, reference: Path) -> Evaluation:
-    """Return the scores of the ``*_mask.*`` files under *data* against those under *reference*.
-
-    Masks are paired by their folder's name and their own, endings aside. One that has no partner of
-    that name is paired by its own name alone, if no other mask on either side bears it.
-
-    Raises
-    ------
-    InputError
-        Reference masks have no counterpart (how many, and the first of them), one has another size,
-        or two masks on one side have the same folder's name and their own.
-    """
-    predicted, wanted = _masks_under(data), _masks_under(reference)
-    partners = _pair(predicted, wanted)
-    if missing := [path for key, path in wanted.items() if key not in partners]:
-        shown = "\n  ".join(str(path) for path in missing[:5])
-        raise InputError(f"{len(missing)} reference masks without a counterpart under {data}, such as\n  {shown}")
-    pairs: dict[str, list[tuple[Path, Path]]] = {}
-    for key, path in wanted.items():
-        pairs.setdefault(key[0], []).append((predicted[partners[key]], path))
-    scores = [_score_files(folder, files) for folder, files in sorted(pairs.items())]
-    subject = f"masks in {data.resolve().name} against {reference.resolve().name}"
-    return Evaluation(subject, tuple(scores), len(predicted) - len(partners))
-
-
-def _pair(predicted: Mapping[MaskKey, Path], wanted: Mapping[MaskKey, Path]) -> dict[MaskKey, MaskKey]:
-    partners = {key: key for key in wanted if key in predicted}
-    left = [key for key in predicted if key not in partners]
-    often = Counter(name for _, name in predicted) | Counter(name for _, name in wanted)
-    by_name = {name: (folder, name) for folder, name in left if often[name] == 1}
-    return partners | {key: by_name[key[1]] for key in wanted if key not in partners and key[1] in by_name}
-
-
-def _score_files(folder: str, files: list[tuple[Path, Path]]) -> PatientScore:
-    parts = []
-    for mine, theirs in files:
-        predicted, reference = read_mask(mine), read_mask(theirs)
-        if predicted.shape != reference.shape:
-            found, expected = (" x ".join(map(str, m.shape[::-1])) for m in (predicted, reference))
-            raise InputError(f"{mine}: is {found} (x, y, pages), its reference {theirs} {expected}.")
-        parts.append(score(folder, UNKNOWN, predicted, reference))
-    counts = reduce(Confusion.plus, (part.counts for part in parts))
-    return PatientScore(folder, UNKNOWN, counts, sum(p.clean_slices for p in parts), sum(p.marked_clean_slices for p in parts))
-
-
-def _masks_under(root: Path) -> dict[MaskKey, Path]:
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder.")
-    paths = sorted((p for p in root.rglob("*") if is_image(p) and is_mask(p)), key=lambda p: natural_key(str(p)))
-    if not paths:
-        raise InputError(f"{root}: holds no masks (*_mask.png, *_mask.tif, …).")
-    masks: dict[MaskKey, Path] = {}
-    for path in paths:
-        key = (path.resolve().parent.name, path.stem)
-        if key in masks:
-            raise InputError(f"{path} and {masks[key]} have the same folder's name and their own; score their folders one by one.")
-        masks[key] = path
-    return masks

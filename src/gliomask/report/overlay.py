@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from gliomask.grid import radiological
 from gliomask.segmentation import Segmentation
+from gliomask.surfaces import outline
 
 Pixels = NDArray[np.uint8]
 
@@ -28,15 +29,6 @@ def display_grey(flair: NDArray[Any]) -> Pixels:
     high = float(np.percentile(shown, 99.8)) if shown.size else low + 1.0
     scaled = (flair.astype(np.float32) - low) * (255.0 / max(high - low, 1e-6))
     return np.clip(scaled, 0, 255).astype(np.uint8)
-
-
-def outline(mask: NDArray[np.bool_], width: int = 1) -> NDArray[np.bool_]:
-    """Return the pixels of a mask ``(y, x)`` that lie within *width* pixels of its edge, inside it."""
-    inside = mask
-    for _ in range(width):
-        padded = np.pad(inside, 1)
-        inside = inside & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask & ~inside
 
 
 def overlay_slice(grey: Pixels, mask: NDArray[np.bool_], opacity: float = 0.0) -> Pixels:

@@ -1,0 +1,137 @@
+"""Cross-validation: every patient is scored by the model of the fold that the patient was held out in."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from gliomask.dataset import SEALED, Patient, index_dataset, read_split, sealed_patients
+from gliomask.errors import InputError
+from gliomask.evaluation.outcome import Evaluation
+from gliomask.evaluation.protocol import Progress, Protocol, Scored, no_progress, pictures_of, pooled_by_role, score_patient
+from gliomask.models import ModelRecord, find_model
+from gliomask.segmentation import Segmenter
+
+
+def cross_validate(
+    data: Path,
+    runs: Path,
+    protocol: Protocol,
+    *,
+    threshold: float | None = None,
+    threads: int | None = None,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Return the pooled scores of one model for each fold, each on the patients of its own fold alone.
+
+    Patients of the sealed test set are left out.
+
+    Parameters
+    ----------
+    data
+        The dataset's folder.
+    runs
+        Holds a folder for each fold's training, as ``gliomask train --fold K --output RUNS/foldK``
+        writes it: a network and its record, which says what fold was held out.
+    protocol
+        What the models see; ``fold`` has to be None, since all folds are scored.
+    threshold, threads
+        As of :class:`gliomask.Segmenter`.
+
+    Raises
+    ------
+    InputError
+        A fold has no model or two, a patient has no fold, or a model was trained on a patient that it
+        would score, or does not say whom it was trained on.
+    ModelError, EngineError
+        A model cannot be used.
+    """
+    models = fold_models(runs)
+    patients, sealed = _patients(data, read_split(protocol.split))
+    _check_folds(runs, models, patients)
+    scored: list[Scored] = []
+    thresholds: set[float] = set()
+    ordered = [patient for _, patient in patients]
+    fold_of = {patient.name: fold for fold, patient in patients}
+    for fold, group in groupby(progress(ordered), key=lambda patient: fold_of[patient.name]):  # one model in memory at a time
+        segmenter = Segmenter(models[fold].path, threshold=threshold, threads=threads)
+        thresholds.add(segmenter.threshold)
+        scored += [score_patient(patient, segmenter, protocol, fold) for patient in group]
+    scored.sort(key=lambda s: s.score.name)
+    used = [(fold, models[fold]) for fold in sorted({fold for fold, _ in patients})]
+    cuts = ", ".join(f"{cut:g}" for cut in sorted(thresholds))
+    return Evaluation(
+        f"{len(used)}-fold cross-validation of {', '.join(sorted({m.name for _, m in used}))}, threshold {cuts}, {protocol.input}",
+        tuple(s.score for s in scored),
+        "cross-validation",
+        protocol.input,
+        thresholds.pop() if len(thresholds) == 1 else None,
+        tuple(used),
+        calibration=pooled_by_role(scored),
+        pictures=pictures_of(scored),
+        notes=tuple(_notes(used, sealed)),
+    )
+
+
+def fold_models(runs: Path) -> dict[str, ModelRecord]:
+    """Return the models in the folders below *runs* by the fold that was held out in their training.
+
+    Raises
+    ------
+    InputError
+        There is none, two have the same fold, or a record does not tell fold and patients.
+    ModelError
+        A network is not what its record says.
+    """
+    models: dict[str, ModelRecord] = {}
+    for path in sorted(runs.glob("*/*.onnx")):
+        model = find_model(path)
+        if not {"patients", "held_out_fold"} <= set(model.training):
+            raise InputError(f"{path}: its record does not tell the patients and the fold of its training, so it proves nothing.")
+        fold = str(model.training["held_out_fold"])
+        if fold in models:
+            raise InputError(f"{path} and {models[fold].path} both had fold {fold} held out; give a folder with one model for each fold.")
+        models[fold] = model
+    if not models:
+        raise InputError(
+            f"{runs}: no folders with a network (*.onnx) and its record; expected one for each fold, as gliomask train writes."
+        )
+    return models
+
+
+def _patients(data: Path, split: Mapping[str, str]) -> tuple[list[tuple[str, Patient]], int]:
+    """Return the patients with their folds, fold by fold, and how many of the sealed test set were left out."""
+    everyone = index_dataset(data)
+    if unknown := [p.name for p in everyone if p.name not in split]:
+        raise InputError(f"patients without a fold in the split: {', '.join(unknown)}. Make a new one: gliomask split DATA.")
+    usable = [p for p in everyone if split[p.name] != SEALED and p.name not in sealed_patients()]
+    if not usable:
+        raise InputError(f"{data}: none of its {len(everyone)} patients is in a fold of the cross-validation.")
+    return sorted(((split[p.name], p) for p in usable), key=lambda pair: (pair[0], pair[1].name)), len(everyone) - len(usable)
+
+
+def _check_folds(runs: Path, models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
+    """Refuse what would be no cross-validation: folds without a model, and models that saw their patients."""
+    wanted = {fold for fold, _ in patients}
+    if missing := sorted(wanted - set(models)):
+        found = ", ".join(sorted(models))
+        raise InputError(f"{runs}: no model for fold {', '.join(missing)}; found those for {found}. Train: gliomask train --fold.")
+    for fold in sorted(wanted):
+        trained = set(models[fold].training["patients"])
+        if seen := sorted(patient.name for own, patient in patients if own == fold and patient.name in trained):
+            raise InputError(
+                f"{models[fold].path}: was trained on {len(seen)} of the patients of fold {fold} ({', '.join(seen[:3])}…), which it "
+                "would score. Give the split that it was trained with (--split), or a model trained without that fold."
+            )
+
+
+def _notes(used: Sequence[tuple[str, ModelRecord]], sealed: int) -> Iterator[str]:
+    """Yield what weakens the proof, and who is not in it."""
+    if started := [fold for fold, model in used if model.training.get("initial_weights")]:
+        yield (
+            f"The training of fold {', '.join(started)} started from other weights; the record does not tell which patients those had "
+            "seen, so it is for you to know that they were none of these."
+        )
+    if chosen := [fold for fold, model in used if model.training.get("chosen_on_held_out")]:
+        yield f"The epoch of fold {', '.join(chosen)} was chosen on its held-out patients, so their scores are on the high side."
+    if sealed:
+        yield f"{sealed} patients of the sealed test set were left out."

@@ -1,0 +1,166 @@
+"""Masks that some tool wrote, scored against reference masks: which belong together, and what they come to."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliomask.errors import InputError
+from gliomask.evaluation.outcome import Evaluation
+from gliomask.evaluation.scores import MILLIMETRES, PIXELS, UNKNOWN, Part, PatientScore, measure_part, patient_score
+from gliomask.grid import radiological
+from gliomask.io import read_mask
+from gliomask.io.naming import is_image, is_mask, is_nifti, natural_key, stem_of
+
+MaskKey = tuple[str, str]
+"""A mask's folder's name and its own without ending (of NIfTI, without ``_mask``, ``_seg`` and the like too)."""
+
+MASK_SUFFIX = re.compile(r"[_-](mask|d?seg|labels?|pred|prediction)$", re.IGNORECASE)
+"""What tools put behind a case's name in NIfTI masks."""
+
+NO_MASK_SUFFIX = re.compile(r"[_-](probability|probseg|probabilities|softmax)$", re.IGNORECASE)
+
+CORNER_TOLERANCE_MM = 0.1
+"""How far the corners of two grids may lie apart by rounding in their headers."""
+
+
+def evaluate_masks(data: Path, reference: Path) -> Evaluation:
+    """Return the scores of the masks under *data* against those under *reference*: image files, or NIfTI.
+
+    What *reference* holds decides. Image masks are the ``*_mask.*`` files, a folder being a patient.
+    NIfTI masks are the ``*.nii[.gz]`` whose names end in ``_mask``, ``_seg`` or the like, or all of
+    them where none does, a file being a patient; distances are then in mm.
+
+    Masks are paired by their folder's name and their own, endings aside. One that has no partner of
+    that name is paired by its own name alone, if no other mask on either side bears it.
+
+    Raises
+    ------
+    InputError
+        Reference masks have no counterpart (how many, and the first of them), one has another size or
+        grid, *reference* holds both kinds in different folders, or two masks on one side have the same
+        folder's name and their own.
+    """
+    nifti = _holds_nifti(reference)
+    predicted, wanted = _masks_under(data, nifti), _masks_under(reference, nifti)
+    partners = _pair(predicted, wanted)
+    if missing := [path for key, path in wanted.items() if key not in partners]:
+        shown = "\n  ".join(str(path) for path in missing[:5])
+        raise InputError(f"{len(missing)} reference masks without a counterpart under {data}, such as\n  {shown}")
+    pairs = {key: (predicted[partners[key]], path) for key, path in wanted.items()}
+    scores = _score_volumes(pairs) if nifti else _score_folders(pairs)
+    return Evaluation(
+        f"masks in {data.resolve().name} against {reference.resolve().name}",
+        tuple(scores),
+        unit=MILLIMETRES if nifti else PIXELS,
+        ignored_masks=len(predicted) - len(partners),
+    )
+
+
+def _pair(predicted: Mapping[MaskKey, Path], wanted: Mapping[MaskKey, Path]) -> dict[MaskKey, MaskKey]:
+    partners = {key: key for key in wanted if key in predicted}
+    left = [key for key in predicted if key not in partners]
+    often = Counter(name for _, name in predicted) | Counter(name for _, name in wanted)
+    by_name = {name: (folder, name) for folder, name in left if often[name] == 1}
+    return partners | {key: by_name[key[1]] for key in wanted if key not in partners and key[1] in by_name}
+
+
+def _score_folders(pairs: Mapping[MaskKey, tuple[Path, Path]]) -> list[PatientScore]:
+    """Return the scores of image masks, those of a folder being one patient's."""
+    folders: dict[str, list[Part]] = {}
+    for (folder, _), (mine, theirs) in pairs.items():
+        folders.setdefault(folder, []).append(_measure_images(mine, theirs))
+    return [patient_score(folder, UNKNOWN, parts) for folder, parts in sorted(folders.items())]
+
+
+def _measure_images(mine: Path, theirs: Path) -> Part:
+    predicted, reference = read_mask(mine), read_mask(theirs)
+    if predicted.shape != reference.shape:
+        found, expected = (" x ".join(map(str, m.shape[::-1])) for m in (predicted, reference))
+        raise InputError(f"{mine}: is {found} (x, y, pages), its reference {theirs} {expected}.")
+    return measure_part(predicted, reference)
+
+
+def _score_volumes(pairs: Mapping[MaskKey, tuple[Path, Path]]) -> list[PatientScore]:
+    """Return the scores of NIfTI masks, each a patient's; one that shares its name with others has its folder's before it."""
+    often = Counter(name for _, name in pairs)
+    named = {f"{folder}/{name}" if often[name] > 1 else name: files for (folder, name), files in pairs.items()}
+    return [patient_score(name, UNKNOWN, [_measure_volumes(*files)]) for name, files in sorted(named.items())]
+
+
+def _measure_volumes(mine: Path, theirs: Path) -> Part:
+    """Return what NIfTI masks come to on the axes nearest to axial slices."""
+    from gliomask.io.nifti import read_nifti_mask  # nibabel: half a second that image masks need not wait for
+
+    (predicted, affine), (reference, expected) = read_nifti_mask(mine), read_nifti_mask(theirs)
+    _check_grids(mine, theirs, (predicted.shape, affine), (reference.shape, expected))
+    axes, flips = radiological(expected)
+    spacing_zyx = np.linalg.norm(expected[:3, :3], axis=0)[::-1]
+    height, width = spacing_zyx[axes[1]], spacing_zyx[axes[2]]
+    return measure_part(predicted.transpose(axes)[flips], reference.transpose(axes)[flips], (float(height), float(width)))
+
+
+Grid = tuple[tuple[int, ...], NDArray[np.float64]]
+
+
+def _check_grids(mine: Path, theirs: Path, found: Grid, expected: Grid) -> None:
+    if found[0] != expected[0]:
+        sizes = [" x ".join(map(str, shape[::-1])) for shape, _ in (found, expected)]
+        raise InputError(f"{mine}: is {sizes[0]} voxels (x, y, z), its reference {theirs} {sizes[1]}. Masks have to share a grid.")
+    corners = np.array([(x, y, z, 1) for z in (0, 1) for y in (0, 1) for x in (0, 1)]) * np.array([*expected[0][::-1], 1])
+    apart_mm = np.linalg.norm(corners @ (found[1] - expected[1]).T, axis=1).max()
+    if apart_mm > CORNER_TOLERANCE_MM:
+        raise InputError(
+            f"{mine}: lies up to {apart_mm:.3g} mm from its reference {theirs} by the affines, although both have the same size. Masks "
+            "have to share a grid: resample one onto the other, or mend the header."
+        )
+
+
+def _holds_nifti(reference: Path) -> bool:
+    """Return whether the reference masks are NIfTI; beside a folder's image masks they are the same once more, as segment writes them."""
+    _check_folder(reference)
+    images = {path.parent for path in _image_masks(reference)}
+    apart = [path for path in _nifti_masks(reference) if path.parent not in images]
+    if images and apart:
+        raise InputError(
+            f"{reference}: holds image masks, such as those in {min(images)}, and NIfTI, such as {apart[0]}. Score them one kind at a time."
+        )
+    return bool(apart)
+
+
+def _masks_under(root: Path, nifti: bool) -> dict[MaskKey, Path]:
+    _check_folder(root)
+    paths = _nifti_masks(root) if nifti else _image_masks(root)
+    if not paths:
+        expected = "NIfTI masks (*.nii.gz)" if nifti else "masks (*_mask.png, *_mask.tif, …, or NIfTI)"
+        raise InputError(f"{root}: holds no {expected}.")
+    masks: dict[MaskKey, Path] = {}
+    for path in paths:
+        key = (path.resolve().parent.name, MASK_SUFFIX.sub("", stem_of(path)) if nifti else path.stem)
+        if key in masks:
+            raise InputError(f"{path} and {masks[key]} have the same folder's name and their own; score their folders one by one.")
+        masks[key] = path
+    return masks
+
+
+def _check_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder.")
+
+
+def _image_masks(root: Path) -> list[Path]:
+    return _sorted([p for p in root.rglob("*") if is_image(p) and is_mask(p)])
+
+
+def _nifti_masks(root: Path) -> list[Path]:
+    """Return the files that are masks by their names, or all where none is named so: other tools name a mask like its scan."""
+    files = [p for p in root.rglob("*") if is_nifti(p) and not NO_MASK_SUFFIX.search(stem_of(p))]
+    named = [p for p in files if MASK_SUFFIX.search(stem_of(p))]
+    return _sorted(named or files)
+
+
+def _sorted(paths: Sequence[Path]) -> list[Path]:
+    return sorted(paths, key=lambda p: natural_key(str(p)))
