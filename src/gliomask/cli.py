@@ -161,19 +161,41 @@ def _progress_bar(quiet: bool) -> Any:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from gliomask.evaluation import Protocol, evaluate_masks, evaluate_model, format_table
+    from gliomask.evaluation import format_table
+
+    if options.output is not None:
+        from gliomask.evaluation.files import check_output, write_evaluation
+
+        check_output(options.output)
+    evaluation = _evaluated(options)
+    _print(json.dumps(evaluation.as_json(), indent=2) if options.json else format_table(evaluation))
+    if options.output is not None:
+        for file in write_evaluation(evaluation, options.output):
+            (_say if options.json else _print)(f"written: {file}")
+    return DONE
+
+
+def _evaluated(options: argparse.Namespace) -> Any:
+    """Return the evaluation that the options ask for: of masks, of one model for each fold, or of one model."""
+    from gliomask.evaluation import Protocol, cross_validate, evaluate_masks, evaluate_model
     from gliomask.segmentation import Segmenter
 
     if options.reference_masks is not None:
-        if options.fold or options.split or options.flair_alone or options.single_slices or options.threshold or options.brain_masks:
+        sees = options.flair_alone or options.single_slices or options.brain_masks
+        if options.fold or options.split or sees or options.threshold or options.cross_validation:
             options.parser.error("with --reference-masks no model is run: leave out --fold, --split, --threshold and what it sees")
-        evaluation = evaluate_masks(options.data, options.reference_masks)
-    else:
+        return evaluate_masks(options.data, options.reference_masks)
+    protocol = Protocol(
+        options.split, options.fold, options.flair_alone, options.single_slices, options.brain_masks, pictures=options.output is not None
+    )
+    progress = _progress_bar(options.json)
+    if options.cross_validation is None:
         segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads, force=True)
-        protocol = Protocol(options.split, options.fold, options.flair_alone, options.single_slices, options.brain_masks)
-        evaluation = evaluate_model(options.data, segmenter, protocol, _progress_bar(options.json))
-    _print(json.dumps(evaluation.as_json(), indent=2) if options.json else format_table(evaluation))
-    return DONE
+        return evaluate_model(options.data, segmenter, protocol, progress)
+    if options.fold or options.model != options.parser.get_default("model"):
+        options.parser.error("--cross-validation scores every fold with its own model: leave out --fold and --model")
+    wanted = {"threshold": options.threshold, "threads": options.threads, "progress": progress}
+    return cross_validate(options.data, options.cross_validation, protocol, **wanted)
 
 
 def _split(options: argparse.Namespace) -> int:
@@ -285,11 +307,17 @@ def _add_evaluate(commands: Any) -> None:
         "score a model, or masks written by any tool, against reference masks",
         "gliomask evaluate kaggle_3m/ --fold 0",
         "Without --reference-masks, DATA is the LGG dataset: its slices are segmented and scored against its masks, patient by "
-        "patient. With it, DATA holds *_mask.* files (of this or another tool) that are scored against those in DIR. Where both "
-        "masks of a patient are empty, Dice and IoU are 1.",
+        "patient. With it, DATA holds masks of this or another tool, *_mask.* images or NIfTI, that are scored against those in DIR. "
+        "Where both masks of a patient are empty, Dice and IoU are 1. Distances are in pixels, with NIfTI in mm. "
+        "Needs the extra [evaluate].",
     )  # fmt: skip
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder, or a folder of masks")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write DIR/report.html, evaluation.json and patients.csv too")
     parser.add_argument("--reference-masks", type=Path, metavar="DIR", help="score the masks in DATA against those in DIR")
+    parser.add_argument(
+        "--cross-validation", type=Path, metavar="RUNS",
+        help="score each fold's patients with the model in RUNS/*/ that was trained without that fold, and pool all",
+    )  # fmt: skip
     parser.add_argument("--fold", metavar="FOLD", help="score this fold's patients alone (default: all)")
     parser.add_argument("--flair-alone", action="store_true", help="leave out the contrast channels")
     parser.add_argument("--single-slices", action="store_true", help="give every slice by itself, not the whole volume")

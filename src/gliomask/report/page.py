@@ -156,15 +156,15 @@ def _parts(content: Record, overlay: NDArray[Any], with_identifiers: bool) -> di
         "title": escape(f"{subject}: gliomask report" if with_identifiers else "gliomask report"),
         "subject": escape(subject),
         "sentence": escape(_sentence(content)),
-        "lead": _paragraphs(_lead(content), "lead"),
+        "lead": paragraphs(_lead(content), "lead"),
         "slices_title": "Key slices" if len(tiles) > 1 else "Slice",
         "room": _room(len(tiles), len(content["measurements"]["lesions"])),
         "slices": "\n".join(_figure(tile, content, with_identifiers) for tile in tiles),
         "slices_note": _slices_note(tiles, areas, content),
         "numbers": "\n".join(f"<div><dt>{escape(name)}</dt><dd>{value}</dd></div>" for name, value in _numbers(content, areas)),
         "lesions": _lesion_table(content["measurements"]),
-        "cautions": _paragraphs(_cautions(content), "caution"),
-        "confidence": _paragraphs(_confidence(content)),
+        "cautions": paragraphs(_cautions(content), "caution"),
+        "confidence": paragraphs(_confidence(content)),
         "notes": _notes(content, with_identifiers),
         "origin": "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _origin(content)),
     }
@@ -232,7 +232,7 @@ def _lesion_table(measured: Record) -> str:
     remarks = [f"And {len(rest):,} smaller ones, listed in {RESULT}."] if rest else []
     remarks.append(f"{DIAMETERS if in_mm else ''}{PEAK}")
     table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
-    return f'<div class="scroll">{table}</div>\n{_paragraphs([" ".join(remarks)], "note")}'
+    return f'<div class="scroll">{table}</div>\n{paragraphs([" ".join(remarks)], "note")}'
 
 
 def _triple(lesion: Record) -> str:
@@ -394,11 +394,11 @@ def _key_tiles(content: Record, overlay: NDArray[Any], areas: Sequence[int]) -> 
         row, column = divmod(shown.index(z), columns)
         top, left = row * (height + caption) + caption, column * width
         tiles.append(_Tile(z, areas[z], colour[top : top + height, left : left + width]))
-    box = _content_box(np.max([tile.pixels.max(axis=2) for tile in tiles], axis=0))
+    box = content_box(np.max([tile.pixels.max(axis=2) for tile in tiles], axis=0))
     return [_Tile(tile.index, tile.area, tile.pixels[box]) for tile in tiles]
 
 
-def _content_box(grey: NDArray[np.uint8]) -> tuple[slice, slice]:
+def content_box(grey: NDArray[np.uint8]) -> tuple[slice, slice]:
     """Return the part of a picture ``(y, x)`` that is not background, with a margin."""
     box = []
     for axis in (0, 1):
@@ -418,7 +418,7 @@ def _figure(tile: _Tile, content: Record, with_identifiers: bool) -> str:
     # Without known directions nobody can tell the patient's left from right in a picture.
     sides = content.get("oriented") is True and content["spacing_mm"] is not None
     marks = '<i class="left-edge">R</i><i class="right-edge">L</i>' if sides else ""
-    picture = f'<div class="picture"><img src="{_data_uri(tile.pixels)}" alt="{escape(described)}">{marks}</div>'
+    picture = f'<div class="picture"><img src="{data_uri(tile.pixels)}" alt="{escape(described)}">{marks}</div>'
     return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
@@ -439,7 +439,8 @@ def _slices_note(tiles: Sequence[_Tile], areas: Sequence[int], content: Record) 
     return f'<span class="swatch"></span>Outlined: {said}. More slices are in {OVERLAY}.{sides}'
 
 
-def _data_uri(pixels: NDArray[np.uint8]) -> str:
+def data_uri(pixels: NDArray[np.uint8]) -> str:
+    """Return a picture ``(y, x)`` or ``(y, x, 3)`` as PNG inside an address, enlarged if it is small."""
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     scale = PICTURE_PIXELS / max(picture.size)
     if scale > 1:
@@ -469,7 +470,8 @@ def _check_room(output: Path) -> None:
         raise InputError(f"{output}: is there already and is no report of gliomask. Move it away, or choose another --output.")
 
 
-def _paragraphs(texts: Iterable[str], kind: str = "") -> str:
+def paragraphs(texts: Iterable[str], kind: str = "") -> str:
+    """Return each text as a paragraph of HTML, of the class *kind* if there is one."""
     opening = f'<p class="{kind}">' if kind else "<p>"
     return "\n".join(f"{opening}{escape(text)}</p>" for text in texts)
 
