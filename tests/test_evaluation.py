@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from PIL import Image
 from gliomask import InputError, Segmenter
 from gliomask.evaluation import Protocol, evaluate_masks, evaluate_model, format_table, summarise
 from gliomask.evaluation.scores import score
+from gliomask.evaluation.summary import by_institution, by_size
 
 
 def save_mask(path: Path, rows: int, size: int = 10) -> None:
@@ -30,7 +33,13 @@ def test_masks_are_scored_by_hand_worked_numbers(tmp_path: Path) -> None:
     assert (one["patient"], one["dice"], one["iou"]) == ("p1", pytest.approx(2 * 20 / 60), 0.5)
     assert (one["clean_slices"], one["marked_clean_slices"]) == (1, 0)
     assert (two["dice"], two["clean_slices"], two["marked_clean_slices"]) == (0.0, 1, 1)
+    assert (one["sensitivity"], one["precision"], one["area_error"]) == (1.0, 0.5, 1.0)
+    assert (one["tumour_slices"], one["found_tumour_slices"], one["slice_specificity"]) == (1, 1, 1.0)
+    # The border of 4 rows of 10 and that of 2: their last rows lie 2 pixels apart.
+    assert (one["hd95"], one["surface_dice"]) == (2.0, 1.0)
+    assert (two["sensitivity"], two["hd95"], two["surface_dice"]) == (None, None, 0.0)
     over_all = evaluation.as_json()["over_all"]["unknown"]
+    assert over_all["mean_hd95"] == 2.0
     assert over_all["mean_dice"] == pytest.approx(1 / 3)
     assert over_all["pooled_dice"] == pytest.approx(2 * 20 / (50 + 20))
     assert over_all["marked_clean_slices_share"] == 0.5
@@ -91,6 +100,77 @@ def test_the_interval_holds_the_mean_and_narrows_with_patients() -> None:
     assert np.diff(many["mean_dice_95"]) < np.diff(few["mean_dice_95"])
 
 
+def test_groups_by_institution_and_thirds_by_size() -> None:
+    empty = np.zeros((1, 4, 4), bool)
+    sizes = {"TCGA_CS_1": 4, "TCGA_CS_2": 2, "TCGA_DU_3": 1, "other": 3}
+    scores = []
+    for name, rows in sizes.items():
+        reference = empty.copy()
+        reference[0, :rows] = True
+        scores.append(score(name, "held out", reference if "DU" not in name else empty, reference))
+    institutions = by_institution(scores)
+    assert {name: (s["patients"], s["mean_dice"]) for name, s in institutions.items()} == {"CS": (2, 1.0), "DU": (1, 0.0)}
+    thirds = by_size(scores)
+    assert [(s["from_pixels"], s["to_pixels"], s["mean_dice"]) for s in thirds.values()] == [(4, 4, 0.0), (8, 12, 1.0), (16, 16, 1.0)]
+    assert by_size(scores[:2]) == {}
+
+
+def save_nifti(path: Path, slices: int, spacing_mm: tuple[float, float, float] = (2.0, 3.0, 5.0), shift_mm: float = 0.0) -> None:
+    """Write a mask of 6 x 6 voxels in each of *slices* of 4 slices."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.zeros((10, 10, 4), np.uint8)
+    array[2:8, 2:8, :slices] = 1
+    affine = np.diag([*spacing_mm, 1.0])
+    affine[0, 3] = shift_mm
+    nibabel.save(nibabel.Nifti1Image(array, affine), path)
+
+
+def test_nifti_masks_of_another_tool_are_scored_in_mm(tmp_path: Path) -> None:
+    save_nifti(tmp_path / "tool" / "case1.nii.gz", 2)
+    save_nifti(tmp_path / "reference" / "case1_mask.nii.gz", 4)
+    evaluation = evaluate_masks(tmp_path / "tool", tmp_path / "reference")
+    (one,) = (p.as_json() for p in evaluation.patients)
+    assert (one["patient"], one["dice"], one["hd95"], one["surface_dice"]) == ("case1", pytest.approx(2 / 3), 0.0, pytest.approx(2 / 3))
+    assert (one["tumour_slices"], one["found_tumour_slices"]) == (4, 2)
+    assert evaluation.as_json()["distance_unit"] == "mm"
+    assert "HD95, mm" in format_table(evaluation)
+
+
+def test_the_axial_slices_of_a_sagittal_file_are_compared(tmp_path: Path) -> None:
+    # Voxel axes: posterior 2 mm, superior 3 mm, left 5 mm; the second mask is one voxel of 5 mm larger to the left.
+    affine = np.array([[0, 0, -5.0, 0], [-2.0, 0, 0, 0], [0, 3.0, 0, 0], [0, 0, 0, 1.0]])
+    for name, width in (("a", 3), ("b", 4)):
+        array = np.zeros((10, 8, 6), np.uint8)
+        array[2:8, 2:4, :width] = 1
+        (tmp_path / name).mkdir()
+        nibabel.save(nibabel.Nifti1Image(array, affine), tmp_path / name / "x_seg.nii")
+    (one,) = evaluate_masks(tmp_path / "a", tmp_path / "b").patients
+    assert sum(one.slices) == 8 and one.slices.tp == 2
+    assert one.hd95 == 5.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [({"spacing_mm": (2.0, 3.0, 6.0)}, "lies up to 4 mm from its reference"), ({"shift_mm": 0.5}, "lies up to 0.5 mm")],
+)
+def test_nifti_masks_on_other_grids_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    save_nifti(tmp_path / "tool" / "c_mask.nii.gz", 2, **changed)
+    save_nifti(tmp_path / "reference" / "c_mask.nii.gz", 2)
+    with pytest.raises(InputError, match=message):
+        evaluate_masks(tmp_path / "tool", tmp_path / "reference")
+
+
+def test_a_nifti_mask_of_another_size_and_both_kinds_at_once_are_refused(tmp_path: Path) -> None:
+    save_nifti(tmp_path / "reference" / "c_mask.nii.gz", 2)
+    (tmp_path / "tool").mkdir()
+    nibabel.save(nibabel.Nifti1Image(np.zeros((10, 10, 5), np.uint8), np.eye(4)), tmp_path / "tool" / "c.nii.gz")
+    with pytest.raises(InputError, match=r"is 10 x 10 x 5 voxels .*10 x 10 x 4"):
+        evaluate_masks(tmp_path / "tool", tmp_path / "reference")
+    save_mask(tmp_path / "reference" / "p" / "a_mask.png", 3)
+    with pytest.raises(InputError, match="one kind at a time"):
+        evaluate_masks(tmp_path / "tool", tmp_path / "reference")
+
+
 def test_a_fold_without_patients_is_named(tmp_path: Path, segmenter: Segmenter) -> None:
     save_mask(tmp_path / "p1" / "p1_1.tif", 5)
     save_mask(tmp_path / "p1" / "p1_1_mask.tif", 5)
@@ -98,8 +178,7 @@ def test_a_fold_without_patients_is_named(tmp_path: Path, segmenter: Segmenter) 
         evaluate_model(tmp_path, segmenter, Protocol(fold="9"))
 
 
-@pytest.mark.parametrize("flair_alone", [False, True])
-@pytest.mark.parametrize("single_slices", [False, True])
+@pytest.mark.parametrize(("flair_alone", "single_slices"), [(False, False), (True, True)])
 def test_held_out_patients_in_every_way_of_input(lgg_patients: Path, segmenter: Segmenter, flair_alone: bool, single_slices: bool) -> None:
     evaluation = evaluate_model(lgg_patients, segmenter, Protocol(None, "0", flair_alone, single_slices))
     assert [p.role for p in evaluation.patients] == ["held out", "held out"]

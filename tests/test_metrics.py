@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gliomask.metrics import Confusion, confusion, dice, iou, pixel_accuracy
+from gliomask.metrics import Confusion, area_error, confusion, dice, iou, pixel_accuracy, precision, sensitivity, specificity
 
 
 def test_counts_of_two_overlapping_squares() -> None:
@@ -52,3 +52,18 @@ def test_counts_add_up_over_slices() -> None:
     predicted, reference = rng.random((2, 4, 8, 8)) > 0.5
     parts = [confusion(p, r) for p, r in zip(predicted, reference, strict=True)]
     assert parts[0].plus(parts[1]).plus(parts[2]).plus(parts[3]) == confusion(predicted, reference)
+
+
+def test_what_was_found_and_what_of_it_is_right() -> None:
+    counts = Confusion(tp=6, fp=2, fn=4, tn=88)
+    assert sensitivity(counts) == 0.6
+    assert precision(counts) == 0.75
+    assert specificity(counts) == pytest.approx(88 / 90)
+    assert area_error(counts) == pytest.approx(-0.2)
+
+
+def test_scores_that_nothing_defines_are_nan() -> None:
+    assert math.isnan(sensitivity(Confusion(0, 3, 0, 1)))
+    assert math.isnan(area_error(Confusion(0, 3, 0, 1)))
+    assert math.isnan(precision(Confusion(0, 0, 3, 1)))
+    assert math.isnan(specificity(Confusion(3, 0, 1, 0)))

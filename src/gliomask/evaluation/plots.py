@@ -148,7 +148,7 @@ def _svg(figure: Any, described: str, points: _Points) -> str:
     opening = f'<svg role="img" aria-label="{escape(described)}"'
     text = re.sub(r'<svg[^>]*?(viewBox="[^"]*")[^>]*>', rf"{opening} \1>", text, count=1)
     text = POINT.sub(lambda match: f"<g><title>{escape(points.texts[int(match[1])])}</title>", text)
-    text = re.sub(r' id="[a-z0-9]+_\d+"', "", text)  # matplotlib numbers groups from 1 in each figure; a page's names have to differ
+    text = re.sub(r' id="[a-z0-9.]+_\d+"', "", text)  # matplotlib numbers groups from 1 in each figure; a page's names have to differ
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var({variable})")

@@ -1,0 +1,108 @@
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gliomask import InputError, cli
+from gliomask.dataset import sealed_patients
+from gliomask.evaluation import Protocol, cross_validate
+from gliomask.models import BUNDLED
+
+PATIENTS = {"TCGA_XX_1_20000101": "a", "TCGA_XX_2_20000101": "b", "TCGA_YY_3_20000101": "b"}
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_slices: Callable[..., Path]) -> Path:
+    for name in PATIENTS:
+        write_slices(tmp_path / "data" / name, (5, 6), masks=True)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    path = tmp_path / "folds.csv"
+    path.write_text("patient,fold\n" + "".join(f"{name},{fold}\n" for name, fold in PATIENTS.items()))
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Return a folder with the bundled network twice, as if trained without fold a and without fold b."""
+    for fold in "ab":
+        write_run(tmp_path / "runs" / f"run-{fold}", held_out_fold=fold, patients=[n for n, own in PATIENTS.items() if own != fold])
+    return tmp_path / "runs"
+
+
+def write_run(folder: Path, **training: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "fast.onnx").exists():
+        shutil.copy(BUNDLED / "fast.onnx", folder)
+    record = json.loads((BUNDLED / "fast.json").read_text())
+    record["training"] = training
+    (folder / "fast.json").write_text(json.dumps(record))
+
+
+def test_every_patient_is_scored_by_the_model_that_was_trained_without(data: Path, split: Path, runs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "scores"
+    assert cli.main(["evaluate", str(data), "--cross-validation", str(runs), "--split", str(split), "--output", str(output)]) == 0
+    content = json.loads((output / "evaluation.json").read_text())
+    assert content["kind"] == "cross-validation"
+    assert {p["patient"]: p["fold"] for p in content["patients"]} == PATIENTS
+    assert {p["role"] for p in content["patients"]} == {"held out"}
+    assert [model["fold"] for model in content["models"]] == ["a", "b"]
+    assert content["over_all"]["held out"]["patients"] == 3
+    assert set(content["by_institution"]["held out"]) == {"XX", "YY"}
+    with (output / "patients.csv").open(newline="") as file:
+        assert [row["patient"] for row in csv.DictReader(file)] == list(PATIENTS)
+    page = (output / "report.html").read_text()
+    assert "2-fold cross-validation of fast" in page and "Model of fold b" in page
+    assert page.count("data:image/png") == 3
+
+
+def test_a_model_that_was_trained_on_a_patient_is_refused(data: Path, split: Path, runs: Path) -> None:
+    write_run(runs / "run-b", held_out_fold="b", patients=["TCGA_XX_1_20000101", "TCGA_XX_2_20000101"])
+    with pytest.raises(InputError, match=r"run-b/fast\.onnx: was trained on 1 of the patients of fold b \(TCGA_XX_2_20000101"):
+        cross_validate(data, runs, Protocol(split))
+
+
+def test_a_record_that_names_no_patients_proves_nothing(data: Path, split: Path, runs: Path) -> None:
+    write_run(runs / "run-b", held_out_fold="b")
+    with pytest.raises(InputError, match="does not tell the patients and the fold"):
+        cross_validate(data, runs, Protocol(split))
+
+
+def test_folds_without_a_model_and_with_two_are_named(data: Path, split: Path, runs: Path) -> None:
+    write_run(runs / "again", held_out_fold="a", patients=[])
+    with pytest.raises(InputError, match="both had fold a held out"):
+        cross_validate(data, runs, Protocol(split))
+    shutil.rmtree(runs / "again")
+    shutil.rmtree(runs / "run-b")
+    with pytest.raises(InputError, match="no model for fold b; found those for a"):
+        cross_validate(data, runs, Protocol(split))
+    with pytest.raises(InputError, match="no folders with a network"):
+        cross_validate(data, runs / "run-a", Protocol(split))
+
+
+def test_what_weakens_the_proof_is_told(
+    data: Path, split: Path, runs: Path, write_slices: Callable[..., Path]
+) -> None:  # fmt: skip
+    sealed = min(sealed_patients())
+    write_slices(data / sealed, (5,), masks=True)
+    split.write_text(split.read_text() + f"{sealed},a\n")
+    write_run(runs / "run-a", held_out_fold="a", patients=[], initial_weights="0" * 64)
+    write_run(runs / "run-b", held_out_fold="b", patients=[], chosen_on_held_out=True)
+    evaluation = cross_validate(data, runs, Protocol(split))
+    assert sealed not in {p.name for p in evaluation.patients}
+    started, chosen, left_out = evaluation.notes
+    assert "fold a started from other weights" in started
+    assert "fold b was chosen on its held-out patients" in chosen
+    assert left_out.startswith("1 patients of the sealed test set")
+
+
+def test_a_patient_without_a_fold_is_named(data: Path, split: Path, runs: Path, write_slices: Callable[..., Path]) -> None:
+    write_slices(data / "stranger", (5,), masks=True)
+    with pytest.raises(InputError, match="without a fold in the split: stranger"):
+        cross_validate(data, runs, Protocol(split))

@@ -1,0 +1,142 @@
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gliomask import InputError
+from gliomask.evaluation import Evaluation, PatientScore
+from gliomask.evaluation.calibration import reliabilities
+from gliomask.evaluation.cases import REFERENCE, both_outlines
+from gliomask.evaluation.files import check_output, write_evaluation
+from gliomask.evaluation.outcome import SCHEMA, CasePicture
+from gliomask.evaluation.report import evaluation_page
+from gliomask.metrics import Confusion
+from gliomask.report.overlay import OUTLINE
+
+ROOT = Path(__file__).parents[1]
+
+
+def patient(number: int, role: str = "held out", site: str = "CS") -> PatientScore:
+    """Return a patient of 100 tumour pixels, *number* of which were found, and who has no false marks."""
+    return PatientScore(f"TCGA_{site}_{number:04}_x", role, Confusion(number, 0, 100 - number, 900), Confusion(3, 1, 1, 5), 2.0, 0.5)
+
+
+def picture(name: str) -> CasePicture:
+    grey = np.full((64, 64), 100, np.uint8)
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 20:40] = True
+    return CasePicture(name, 3, 10, grey, mask, mask)
+
+
+def evaluation(**more: object) -> Evaluation:
+    patients = tuple(patient(n, site="CS" if n % 8 else "DU") for n in range(28, 100, 4))
+    return Evaluation("model <b>, threshold 0.5", patients, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """Return the page of a model's evaluation, with all that a page can hold."""
+    probability = np.random.default_rng(0).random((1, 8, 8), np.float32)
+    found = reliabilities(probability, probability > 0.5)
+    return evaluation_page(evaluation(calibration={"held out": found}, pictures=tuple(picture(p.name) for p in evaluation().patients)))
+
+
+def test_the_page_fetches_nothing_and_runs_its_own_script_alone(page: str) -> None:
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page.replace('xlink:href="#', 'href="#'))
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert script
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert "model <b>" not in page.lower() and "Model &lt;b&gt;" in page
+
+
+def test_the_page_is_well_formed_and_its_names_differ(page: str) -> None:
+    class Reader(HTMLParser):
+        names: list[str]
+        open: list[str]
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag not in ("meta", "img"):
+                self.open.append(tag)
+            self.names += [value for key, value in attrs if key == "id" and value]
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+        def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            pass
+
+    reader = Reader()
+    reader.names, reader.open = [], []
+    reader.feed(page)
+    assert not reader.open
+    own = [name for name in reader.names if not re.fullmatch(r"[mp][0-9a-f]{10}", name)]  # matplotlib's, the same for the same shape
+    assert len(own) == len(set(own))
+
+
+def test_headline_groups_and_rows_are_the_scores(page: str) -> None:
+    dices = [2 * n / (n + 100) for n in range(28, 100, 4)]
+    assert f"Mean Dice {np.mean(dices):.3f}" in page
+    assert "on 18 patients that were not trained on" in page
+    assert all(title in page for title in ("Thomas Jefferson University", "Henry Ford Hospital", "Smallest third", "Largest third"))
+    assert len(re.findall(r'<td data-value="TCGA_', page)) == 18
+
+
+def test_pictures_come_with_a_warning_lowest_and_highest_first_and_last(page: str) -> None:
+    everyone = evaluation().patients
+    assert "This page holds slices of patients&#x27; scans" in page
+    shown = re.findall(r"<figcaption><b>[\d.]+</b> (\S+),", page)
+    assert shown == [p.name for p in (*everyone[:4], *everyone[7:11], *everyone[-4:])]
+
+
+def test_patients_of_the_training_stand_in_the_table_alone() -> None:
+    both = Evaluation("model", (patient(90), patient(10, "trained on")))
+    page = evaluation_page(both)
+    assert "Mean Dice 0.947" in page
+    assert "1 more patients (trained on (no measure of quality)) stand in the table below and in no number or plot" in page
+    assert 'class="trained"' in page
+    assert "how well it remembers" in evaluation_page(Evaluation("model", (patient(10, "trained on"),)))
+
+
+def test_both_outlines_are_seen_where_the_masks_agree() -> None:
+    colours = {tuple(int(c) for c in colour) for colour in both_outlines(picture("p")).reshape(-1, 3)}
+    assert {OUTLINE, REFERENCE} <= colours
+
+
+def test_a_patient_in_whom_nothing_is_defined_has_a_page_too() -> None:
+    nothing = PatientScore("p", "unknown", Confusion(0, 0, 0, 10), Confusion(0, 0, 0, 2), 0.0, 1.0)
+    content = Evaluation("masks", (nothing,)).as_json()
+    assert content["over_all"]["unknown"]["mean_sensitivity"] is None
+    json.dumps(content, allow_nan=False)
+    page = evaluation_page(Evaluation("masks", (nothing,)))
+    assert "Mean Dice 1.000" in page
+    assert "Calibration" not in page and "Cases" not in page  # masks have neither
+
+
+def test_files_are_replaced_and_those_of_others_are_not(tmp_path: Path) -> None:
+    files = write_evaluation(evaluation(), tmp_path / "scores")
+    assert sorted(f.name for f in files) == ["evaluation.json", "patients.csv", "report.html"]
+    check_output(tmp_path / "scores")
+    (tmp_path / "scores" / "report.html").write_text("somebody's page")
+    with pytest.raises(InputError, match="no report of an evaluation"):
+        write_evaluation(evaluation(), tmp_path / "scores")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="a file"):
+        check_output(tmp_path / "file")
+
+
+def test_the_document_names_every_key_of_the_json() -> None:
+    text = (ROOT / "docs" / "evaluation.md").read_text()
+    content = evaluation(calibration={"held out": reliabilities(np.full((1, 1), 0.5, np.float32), np.ones((1, 1), bool))}).as_json()
+    assert SCHEMA in text
+    scores = set(patient(1).values())
+    summary = {re.sub(rf"^(mean|median|quartiles)_({'|'.join(scores)})(_95)?$", "", key) for key in content["over_all"]["held out"]}
+    curve = content["calibration"]["held out"]["all pixels"]
+    for key in {*content, *content["patients"][0], *summary, *content["by_size"]["held out"]["middle third"], *curve, *curve["curve"][0]}:
+        if not re.match(r"(mean|median|quartiles)_", key) or key in summary:
+            assert not key or f"`{key}`" in text, f"docs/evaluation.md does not name {key}"
