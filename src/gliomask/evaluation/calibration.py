@@ -5,7 +5,7 @@ over all pixels any model looks calibrated. The same is therefore told of the pi
 in any doubt about.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +100,7 @@ def reliabilities(probability: NDArray[np.float32], reference: NDArray[np.bool_]
     return {ALL_PIXELS: reliability(probability, reference), IN_DOUBT: reliability(probability[doubt], reference[doubt])}
 
 
-def pooled(parts: list[Mapping[str, Reliability]]) -> dict[str, Reliability]:
+def pooled(parts: Sequence[Mapping[str, Reliability]]) -> dict[str, Reliability]:
     """Return the histograms of several patients added up, by region."""
     whole: dict[str, Reliability] = {}
     for part in parts:

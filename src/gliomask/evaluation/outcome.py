@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask import __version__
-from gliomask.evaluation.calibration import Reliability
-from gliomask.evaluation.scores import PIXELS, ROLES, PatientScore
-from gliomask.evaluation.summary import by_institution, by_size, summarise
+from gliomask.evaluation.calibration import Reliability, pooled
+from gliomask.evaluation.scores import PIXELS, ROLES, PatientScore, finite
+from gliomask.evaluation.summary import by_institution, by_size, compact, summarise
 from gliomask.models import ModelRecord
 from gliomask.surfaces import TOLERANCE
 
@@ -75,6 +75,11 @@ class Evaluation:
         """Return the patients by role, held-out ones first."""
         groups = {role: [p for p in self.patients if p.role == role] for role in ROLES}
         return {role: patients for role, patients in groups.items() if patients}
+
+    def for_record(self) -> dict[str, Any]:
+        """Return what a model's record keeps of the scores of all patients, whatever their roles."""
+        regions = pooled(tuple(self.calibration.values()))
+        return compact(summarise(self.patients), {name: finite(found.expected_calibration_error) for name, found in regions.items()})
 
     def as_json(self) -> dict[str, Any]:
         """Return everything but the pictures as plain types."""

@@ -16,6 +16,14 @@ INTERVAL = (2.5, 97.5)
 
 SIZES = ("smallest third", "middle third", "largest third")
 
+RECORDED = (
+    "patients", "mean_dice", "mean_dice_95", "median_dice", "quartiles_dice", "lowest_dice", "mean_iou", "mean_sensitivity",
+    "mean_sensitivity_95", "mean_precision", "mean_precision_95", "median_hd95", "quartiles_hd95", "mean_surface_dice",
+    "mean_surface_dice_95", "mean_area_error", "mean_absolute_area_error", "mean_pixel_accuracy", "pooled_dice", "pooled_iou",
+    "tumour_slices", "found_tumour_slices_share", "clean_slices", "marked_clean_slices_share",
+)  # fmt: skip
+"""What of a summary a model's record keeps, as documents tell it."""
+
 Values = NDArray[np.float64]
 
 
@@ -48,6 +56,11 @@ def summarise(patients: Sequence[PatientScore]) -> dict[str, Any]:
         "clean_slices": clean,
         "marked_clean_slices_share": slices.fp / clean if clean else None,
     }
+
+
+def compact(summary: Mapping[str, Any], calibration_errors: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return what a model's record keeps of a summary, and the expected calibration error of each region."""
+    return {name: summary[name] for name in RECORDED} | {"expected_calibration_error": dict(calibration_errors)}
 
 
 def by_institution(patients: Sequence[PatientScore]) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gliomask.dataset import Patient, divide, index_dataset, read_split
 from gliomask.errors import EngineError
-from gliomask.evaluation import Protocol, evaluate_patients, summarise
+from gliomask.evaluation import Protocol, evaluate_patients
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, sha256_of
 from gliomask.segmentation import Segmenter
@@ -79,7 +79,7 @@ def add_scores(record: ModelRecord, held_out: Sequence[Patient], brain_masks: Pa
     protocols = [Protocol(flair_alone=alone, single_slices=single) for alone in (False, True) for single in (False, True)]
     if brain_masks is not None:
         protocols += [Protocol(flair_alone=alone, brain_masks=brain_masks) for alone in (False, True)]
-    scores = {p.input: summarise(evaluate_patients(held_out, segmenter, p).patients) for p in protocols}
+    scores = {p.input: evaluate_patients(held_out, segmenter, p).for_record() for p in protocols}
     scored = replace(record, scores=dict(record.scores) | {"held_out": scores})
     write_text(scored.to_json(), record.path.with_suffix(".json"))
     return scored
