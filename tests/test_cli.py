@@ -65,6 +65,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("split", "d", "--output", "o", "--seed", "-1"),
         ("train", "d", "--output", "o", "--name", "a/b"),
         ("evaluate", "d", "--reference-masks", "r", "--fold", "0"),
+        ("evaluate", "d", "--reference-masks", "r", "--cross-validation", "runs"),
+        ("evaluate", "d", "--cross-validation", "runs", "--fold", "0"),
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_two_lines(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,14 @@ import base64
 import hashlib
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gliomask import InputError
+from gliomask import EngineError, InputError
 from gliomask.evaluation import Evaluation, PatientScore
 from gliomask.evaluation.calibration import reliabilities
 from gliomask.evaluation.cases import REFERENCE, both_outlines
@@ -128,6 +129,12 @@ def test_files_are_replaced_and_those_of_others_are_not(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="a file"):
         check_output(tmp_path / "file")
+
+
+def test_without_matplotlib_the_extra_is_named_before_anything_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(EngineError, match=r"pip install 'gliomask\[evaluate\]'"):
+        check_output(tmp_path / "scores")
 
 
 def test_the_document_names_every_key_of_the_json() -> None:

@@ -1,4 +1,5 @@
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from gliomask import EngineError
 from gliomask.surfaces import OutlineDistances, hd95, outline, outline_distances, surface_dice
 
 Mask = NDArray[np.bool_]
@@ -80,6 +82,12 @@ def test_empty_cases(predicted: Mask, reference: Mask, expected_hd95: float, exp
 def test_masks_of_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 20, 20\).*\(1, 20, 20\)"):
         outline_distances(mask(), mask(slices=1))
+
+
+def test_without_scipy_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    with pytest.raises(EngineError, match=r"pip install 'gliomask\[evaluate\]'"):
+        outline_distances(mask((0, 5, 5)), mask((0, 5, 8)))
 
 
 def test_the_border_of_the_picture_is_a_border_of_the_mask() -> None:
