@@ -23,6 +23,7 @@ GOLDEN = 0.618034
 """Neighbours in a row of points are set apart by this turn, so that they cover each other least."""
 
 WIDTH_IN, HEIGHT_IN = 5.0, 3.6
+MOST_TICKS = 6
 
 
 def require_matplotlib() -> None:
@@ -113,10 +114,14 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _round_sizes(pixels: Sequence[int]) -> tuple[list[float], list[str]]:
-    """Return round sizes (1, 2, 5, 10 …) that span the given ones, and how they are written."""
+    """Return round sizes that span the given ones, few enough to stand beside each other, and how they are written."""
     powers = range(int(np.log10(min(pixels))), int(np.log10(max(pixels))) + 1)
-    steps = [step * 10.0**power for power in powers for step in (1, 2, 5)]
-    ticks = [step for step in steps if min(pixels) / 1.3 <= step <= max(pixels) * 1.3] or [float(min(pixels))]
+    ticks = [float(min(pixels))]
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        rounded = [step * 10.0**power for power in powers for step in steps]
+        ticks = [tick for tick in rounded if min(pixels) / 1.3 <= tick <= max(pixels) * 1.3] or ticks
+        if len(ticks) <= MOST_TICKS:
+            break
     return ticks, [f"{tick:,.0f}" for tick in ticks]
 
 

@@ -101,7 +101,8 @@ Number = tuple[str, str, str, str]
 
 def _numbers(s: Record, unit: str) -> Iterator[Number]:
     yield "Dice, mean", three(s["mean_dice"]), "", interval(s["mean_dice_95"])
-    yield "Dice, median", three(s["median_dice"]), "", f"quartiles {interval(s['quartiles_dice'])}; lowest {s['lowest_dice']:.3f}"
+    yield "Dice, median", three(s["median_dice"]), "", f"quartiles {interval(s['quartiles_dice'])}"
+    yield "Dice, lowest", three(s["lowest_dice"]), "", f"highest {three(s['highest_dice'])}"
     yield "IoU, mean", three(s["mean_iou"]), "", interval(s["mean_iou_95"])
     yield "Dice, pixels pooled", three(s["pooled_dice"]), "", f"IoU {s['pooled_iou']:.3f}"
     yield "Sensitivity, mean", three(s["mean_sensitivity"]), "", interval(s["mean_sensitivity_95"])
@@ -111,7 +112,6 @@ def _numbers(s: Record, unit: str) -> Iterator[Number]:
     yield "Area error, mean", percent(s["mean_area_error"], "+"), "", f"{percent(s['mean_absolute_area_error'])} without its sign"
     yield "Tumour slices found", percent(s["found_tumour_slices_share"]), "", f"of {s['tumour_slices']:,}"
     yield "Tumour-free slices marked", percent(s["marked_clean_slices_share"]), "", f"of {s['clean_slices']:,}"
-    yield "Pixel accuracy, mean", f"{s['mean_pixel_accuracy']:.4f}", "", interval(s["mean_pixel_accuracy_95"], 4)
 
 
 def _tile(name: str, value: str, unit: str, below: str) -> str:
