@@ -1,58 +1,125 @@
-"""Take the pictures of the web page that the documentation shows: ``python docs/screenshots.py``.
+"""Take the pictures of the web page that the documentation shows: ``python docs/screenshots.py``, or with the names of some.
 
 Needs the extra ``[app]``, ``playwright`` and a Chromium on the machine; nothing is downloaded. The
 head on them is the sample that the program draws.
 """
 
+import io
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
 
 FOLDER = Path(__file__).with_name("screenshots")
-# Width and greatest height in CSS pixels, picture pixels per CSS pixel, colour scheme.
-SHOTS: dict[str, tuple[int, int, float, Literal["light", "dark"]]] = {
-    "page": (1280, 2000, 1.0, "light"),
-    "page-dark": (1280, 2000, 1.0, "dark"),
-    "page-phone": (390, 1420, 1.5, "light"),
+PATIENCE_MS = 240_000
+SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # WebGL 2 without a graphics card
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What a picture is taken of.
+
+    Attributes
+    ----------
+    width, height
+        Width and greatest height in CSS pixels.
+    scheme
+        Colour scheme.
+    view
+        The button of the view that is pressed, if any.
+    mark
+        The button of what is shown, if any.
+    before
+        What to do on the empty page.
+    ready
+        A heading that is there when the picture can be taken.
+    """
+
+    width: int = 1280
+    height: int = 1240
+    scheme: Literal["light", "dark"] = "light"
+    view: str = ""
+    mark: str = ""
+    before: Callable[[Page], None] | None = None
+    ready: str = "Abnormality found"
+
+
+def try_sample(page: Page) -> None:
+    """Click the sample."""
+    page.get_by_role("button", name="Try the sample").click(timeout=PATIENCE_MS)
+
+
+def drop_grey(page: Page) -> None:
+    """Drop a picture of one shade, which is no head."""
+    content = io.BytesIO()
+    Image.new("L", (256, 256), 90).save(content, format="PNG")
+    page.locator("input[type=file]").set_input_files([{"name": "wall.png", "mimeType": "image/png", "buffer": content.getvalue()}])
+
+
+SHOTS: dict[str, Shot] = {
+    "start": Shot(height=560, ready=""),
+    "page": Shot(before=try_sample),
+    "page-dark": Shot(scheme="dark", mark="Probability", before=try_sample),
+    "page-phone": Shot(390, 1500, before=try_sample),
+    "solid": Shot(height=820, view="3-D", before=try_sample),
+    "refusal": Shot(height=640, before=drop_grey, ready="does not look like a brain FLAIR"),
 }
-PATIENCE_MS = 120_000
 
 
-def main() -> None:
-    """Write one picture for each of the shots."""
+def main(names: Sequence[str]) -> None:
+    """Write a picture for each of the named shots, or for all."""
     FOLDER.mkdir(exist_ok=True)
     with served() as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
-        for name in SHOTS:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", *SOFTWARE_GL])
+        for name in names or SHOTS:
             take(browser, address, name)
         browser.close()
 
 
 def take(browser: Browser, address: str, name: str) -> None:
-    """Open the page, try its sample and write the picture of the whole page."""
-    width, height, scale, scheme = SHOTS[name]
-    page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale, color_scheme=scheme)
-    page.goto(address)
-    page.get_by_role("button", name="Try the sample").click(timeout=PATIENCE_MS)
-    page.get_by_role("button", name="All masks").wait_for(timeout=PATIENCE_MS)
-    page.get_by_text("About the model").wait_for(timeout=PATIENCE_MS)
+    """Open the page, do what the shot asks for and write its picture."""
+    shot = SHOTS[name]
+    page = browser.new_page(viewport={"width": shot.width, "height": shot.height}, color_scheme=shot.scheme)
+    page.goto(address, timeout=PATIENCE_MS)
+    page.get_by_text("Drop scans here").wait_for(timeout=PATIENCE_MS)
+    if shot.before is not None:
+        shot.before(page)
+    if shot.ready:
+        page.get_by_role("heading", name=shot.ready).wait_for(timeout=PATIENCE_MS)
+    if shot.before is try_sample:
+        viewer = page.frame_locator("iframe[title*=gliomask_viewer]").locator("body")
+        viewer.and_(page.frame_locator("iframe[title*=gliomask_viewer]").locator("[data-ready]")).wait_for(timeout=PATIENCE_MS)
+        for choice in filter(None, (shot.view, shot.mark)):
+            before = viewer.get_attribute("data-ready")
+            page.get_by_role("radio", name=choice, exact=True).click(timeout=PATIENCE_MS)
+            while viewer.get_attribute("data-ready") == before:
+                page.wait_for_timeout(250)
     # Streamlit scrolls the page inside an element of its own, so the window is made as high as its content.
     content = page.evaluate("document.querySelector('.stMainBlockContainer').scrollHeight")
-    page.set_viewport_size({"width": width, "height": min(height, int(content))})
+    page.set_viewport_size({"width": shot.width, "height": min(shot.height, int(content))})
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
-    page.wait_for_timeout(2000)  # pictures fade in
+    page.wait_for_timeout(3000)  # pictures fade in
     page.screenshot(path=FOLDER / f"{name}.png")
     page.close()
+    reduce(FOLDER / f"{name}.png")
+
+
+def reduce(path: Path) -> None:
+    """Write a picture anew with 128 colours, which no eye misses on a page of greys and one accent, at a third of the size."""
+    with Image.open(path) as image:
+        small = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
 
 
 @contextmanager
@@ -103,4 +170,4 @@ def chromium() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

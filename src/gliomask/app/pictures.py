@@ -1,22 +1,22 @@
-"""Arrays to what the page shows and hands out."""
+"""Pictures for where no viewer is drawn: single slices, and browsers without WebGL 2."""
 
 import io
-import zipfile
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from gliomask.report.overlay import OUTLINE, Pixels
-from gliomask.segmentation import Segmentation
+from gliomask.report.overlay import OUTLINE, Pixels, overlay_slice
+from gliomask.surfaces import outline
 
 SHOWN_SIDE = 1024
 """Longest side on the page in pixels; a larger slice is shrunk for the screen and handed out whole."""
 
+REFERENCE = (86, 180, 233)
+"""Sky blue, which every kind of colour vision tells from amber (Wong 2011, doi:10.1038/nmeth.1618)."""
 
-def mask_pixels(mask: NDArray[np.bool_]) -> Pixels:
-    """Return a mask ``(y, x)`` as uint8, 0 or 255."""
-    return mask.astype(np.uint8) * 255
+CIVIDIS = np.array([(0, 34, 78), (53, 69, 108), (87, 93, 109), (124, 123, 120), (165, 156, 116), (209, 193, 96), (254, 232, 56)])
+"""Read alike with every kind of colour vision (Nunez 2018, doi:10.1371/journal.pone.0199239)."""
 
 
 def for_screen(pixels: Pixels) -> Pixels:
@@ -26,19 +26,47 @@ def for_screen(pixels: Pixels) -> Pixels:
     return np.asarray(image)
 
 
+def windowed(grey: Pixels, window: tuple[float, float]) -> Pixels:
+    """Return grey values stretched so that the window's ends (0 to 255) are black and white."""
+    low, high = window
+    return np.clip((grey.astype(np.float32) - low) * (255.0 / max(high - low, 1.0)), 0, 255).astype(np.uint8)
+
+
+def marked_slice(
+    grey: Pixels, probability: NDArray[np.float32], reference: NDArray[np.bool_] | None, threshold: float, mark: str, opacity: float
+) -> Pixels:
+    """Return a slice ``(y, x)`` as RGB with what is marked in it, the reference outlined in blue.
+
+    *mark* is outline, fill, probability, uncertainty (then given in place of the probability) or nothing.
+    """
+    small = for_screen(grey)
+    chance = np.asarray(Image.fromarray(probability).resize(small.shape[::-1], Image.Resampling.BILINEAR))
+    if grey.shape == small.shape:
+        chance = probability
+    if mark in ("probability", "uncertainty"):
+        shown = _mapped(small, chance, opacity)
+    elif mark == "nothing":
+        shown = np.repeat(small[..., None], 3, axis=-1)
+    else:
+        shown = overlay_slice(small, chance >= threshold, opacity if mark == "fill" else 0.0)
+    if reference is not None and mark != "nothing":
+        given = np.asarray(Image.fromarray(reference).resize(small.shape[::-1], Image.Resampling.NEAREST))
+        shown = shown.copy()
+        shown[outline(given, max(1, round(max(small.shape) / 256)))] = REFERENCE
+    return shown
+
+
+def _mapped(grey: Pixels, chance: NDArray[np.float32], opacity: float) -> Pixels:
+    at = np.clip(chance, 0.0, 1.0) * (len(CIVIDIS) - 1)
+    colours = np.stack([np.interp(at, np.arange(len(CIVIDIS)), CIVIDIS[:, channel]) for channel in range(3)], axis=-1)
+    weight = np.where(chance >= 0.05, opacity, 0.0)[..., None]
+    return ((1 - weight) * grey[..., None] + weight * colours).astype(np.uint8)
+
+
 def png(pixels: Pixels) -> bytes:
     """Return a picture as the bytes of a PNG file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
-    return file.getvalue()
-
-
-def masks_zip(result: Segmentation) -> bytes:
-    """Return all masks of a volume as the bytes of a ZIP archive of PNG files."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:  # stored: PNG is compressed already
-        for name, mask in zip(result.volume.slice_names, result.mask, strict=True):
-            archive.writestr(f"{name}_mask.png", png(mask_pixels(mask)))
     return file.getvalue()
 
 

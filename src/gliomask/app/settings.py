@@ -2,14 +2,26 @@
 
 from collections.abc import Mapping
 
-MAX_UPLOAD_MB = 64
-"""Largest file; an upload is held in memory for as long as its page is open."""
+MAX_UPLOAD_MB = 200
+"""Largest file; a study of three series of 200 slices, zipped, has half of it."""
 
-MAX_PIXELS = 16 * 2**20
-"""Most pixels of a file, all pages together: a volume of 64 slices of 512 x 512, about 120 MB with its result."""
+MAX_SESSION_MB = 600
+"""Most bytes that one visitor's files take on the disk, what is unpacked from archives included."""
 
-MAX_FILES = 64
-"""Most files at once, and as many results are kept."""
+MAX_FILES = 2000
+"""Most files at once: a DICOM study that comes as single files."""
+
+MAX_CASES = 64
+"""Most cases of one visitor."""
+
+MAX_PIXELS = 24 * 2**20
+"""Most voxels of a case: 256 x 256 x 384, or 96 slices of 512 x 512; with its result about 200 MB."""
+
+MAX_RESULTS = 64
+"""Most results that are kept for all visitors together."""
+
+MAX_RESULT_BYTES = 320 * 2**20
+"""Most memory that kept results take; the one that is looked at is kept whatever its size."""
 
 STREAMLIT: Mapping[str, str | int | bool] = {
     "browser.gatherUsageStats": False,

@@ -2,26 +2,28 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from gliomask.app.case import Case, Summary
+from gliomask.app.work import Progress
+from gliomask.metrics import confusion, dice
 from gliomask.models import ModelRecord
 from gliomask.report.saving import NOTICE
 from gliomask.segmentation import Segmentation
 from gliomask.volume import CHANNELS, Volume
 
 __all__ = [
-    "NOTICE", "about", "clean_name", "details", "headline", "plain", "privacy", "ranges", "read_as", "scores",
-    "status", "summary",
+    "NOTICE", "about", "agreement", "area_phrases", "cautions", "headline", "measured", "overall", "plain", "privacy", "progress",
+    "ranges", "read_as", "scores", "status",
 ]  # fmt: skip
 
 DATASET = "LGG MRI segmentation dataset (TCGA-LGG; Buda, Saha and Mazurowski 2019)"
 LIMITS = (
-    "Made for axial slices of lower-grade gliomas like those it was trained on, and for nothing else: it does not notice when a "
-    "picture shows something else. It looks at each slice by itself, and a slice given alone is scaled by its own intensities. "
-    "It marks the FLAIR abnormality, which includes oedema. Areas are in pixels, since these files hold no spacing."
+    "Made for axial slices of lower-grade gliomas like those it was trained on, and for nothing else. It looks at each slice by "
+    "itself, and a slice given alone is scaled by its own intensities. It marks the FLAIR abnormality, which includes oedema."
 )
+EMPTY = "An empty mask does not mean that there is no tumour."
 
 
 def plain(text: str) -> str:
@@ -33,53 +35,123 @@ def plain(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
-def clean_name(name: str) -> str:
-    """Return an uploaded file's name without folders and without characters that a file system or an archive trips over.
+def headline(summary: Summary, confidence: Any = None) -> str:
+    """Return the answer in one sentence.
 
-    >>> clean_name("../head: 1.png")
-    'head_ 1.png'
+    *confidence* has ``expected_dice``, ``low`` and ``high`` where a calibrated one is known.
+
+    >>> headline(Summary((0, 40, 60), 38.2))
+    'Abnormality found: 38.2 ml in 2 of 3 slices'
+    >>> headline(Summary((0, 0), None))
+    'No abnormality found in 2 slices'
     """
-    last = " ".join(PurePosixPath(name.replace("\\", "/")).name.split())
-    return re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", last)[-120:] or "image"
+    slices = len(summary.areas)
+    found = sum(area > 0 for area in summary.areas)
+    where = f"{found} of {slices} slices" if slices > 1 else "one slice"
+    if not found:
+        return f"No abnormality found in {where if slices == 1 else f'{slices} slices'}"
+    sentence = f"Abnormality found: {size(summary)}" + (f" in {where}" if slices > 1 else "")
+    expected = getattr(confidence, "expected_dice", None)
+    if expected is None:
+        return sentence
+    return f"{sentence}, expected agreement with an expert {expected:.2f} ({confidence.low:.2f} to {confidence.high:.2f})"
 
 
-def headline(areas: Sequence[int]) -> str:
-    """Return the answer, from the marked pixels of each slice."""
-    found = sum(area > 0 for area in areas)
-    if len(areas) == 1:
-        return "Tumour found" if found else "No tumour found"
-    return f"Tumour found in {found} of {len(areas)} slices" if found else f"No tumour found in {len(areas)} slices"
+def size(summary: Summary) -> str:
+    """Return how much is marked: in millilitres where they are known."""
+    return pixels(sum(summary.areas)) if summary.volume_ml is None else ml(summary.volume_ml)
 
 
-def summary(areas: Sequence[Sequence[int]], cases: int) -> str:
-    """Return the answer for several cases, from the marked pixels of each slice of those that could be segmented."""
-    found, failed = sum(any(case) for case in areas), cases - len(areas)
-    answer = f"Tumour found in {found} of {cases} cases" if found else f"No tumour found in {len(areas)} of {cases} cases"
-    return answer + (f"; {failed} could not be segmented" if failed else "")
+def ml(volume: float) -> str:
+    """Return a volume; what is not 0 never reads as 0.
+
+    >>> ml(38.24), ml(0.02), ml(0.0)
+    ('38.2 ml', 'under 0.1 ml', '0 ml')
+    """
+    return "0 ml" if volume == 0 else "under 0.1 ml" if volume < 0.05 else f"{volume:,.1f} ml"
 
 
-def status(areas: Sequence[int]) -> str:
-    """Return the answer and the area in one line."""
-    return headline(areas) + (f", {_pixels(sum(areas))}" if any(areas) else "")
+def pixels(area: int) -> str:
+    """Return a count of pixels."""
+    return f"{area:,} pixel{'' if area == 1 else 's'}"
 
 
-def details(result: Segmentation, areas: Sequence[int], z: int) -> str:
-    """Return what stands below the answer, in Markdown: the areas, and the highest probability with what it is not."""
-    share = areas[z] / result.probability[z].size
-    part = f"{share:.1%}" if share >= 0.001 else "under 0.1%"
-    area = f"**{_pixels(areas[z])}** ({part} of the slice)" if areas[z] else "nothing"
-    if len(areas) == 1:
-        marked = f"Marked: {area}."
-    elif any(areas):
-        numbers = [number for number, pixels in enumerate(areas, start=1) if pixels]
-        where = f"slice{'s' if len(numbers) > 1 else ''} {ranges(numbers)}"
-        marked = f"Marked: **{_pixels(sum(areas))}** in {where}. In slice {z + 1}: {area}."
+def status(case: Case, now: float) -> str:
+    """Return a case's line in the list: what was found in it, or how far it is."""
+    if case.progress.stage == "done" and case.summary is not None:
+        found = sum(area > 0 for area in case.summary.areas)
+        slices = len(case.summary.areas)
+        where = f" · {found} of {slices} slices" if slices > 1 else ""
+        return f"{size(case.summary)}{where}" if found else "Nothing found"
+    return progress(case.progress, now)
+
+
+def progress(progress: Progress, now: float) -> str:
+    """Return how far a case is, with the time left once there is a pace.
+
+    >>> progress(Progress("segmenting", 8, 22, started=0.0), 4.0)
+    'Segmenting slice 8 of 22, about 7 s left'
+    """
+    fixed = {"waiting": "Waiting", "reading": "Reading", "refused": "Not a brain FLAIR?", "failed": "Could not be read", "done": "Done"}
+    if progress.stage in fixed:
+        return fixed[progress.stage]
+    if not progress.slices:
+        return "Segmenting"
+    left = progress.seconds_left(now)
+    rest = "" if left is None or left < 1 else f", about {left:.0f} s left" if left < 90 else f", about {left / 60:.0f} min left"
+    return f"Segmenting slice {progress.slices} of {progress.of}{rest}"
+
+
+def overall(cases: Sequence[Case]) -> str:
+    """Return the answer over several cases."""
+    done = [case for case in cases if case.summary is not None and case.progress.stage == "done"]
+    found = sum(any(case.summary.areas) for case in done if case.summary is not None)
+    failed = sum(case.progress.stage in ("failed", "refused") for case in cases)
+    left = len(cases) - len(done) - failed
+    parts = [f"{len(cases)} cases", f"{found} with an abnormality"]
+    parts += [f"{failed} not segmented"] if failed else []
+    return " · ".join(parts + ([f"{left} to go"] if left else []))
+
+
+def agreement(result: Segmentation, reference: Any) -> str:
+    """Return how far mask and reference agree."""
+    return f"Dice with the reference mask: {dice(confusion(result.mask, reference)):.3f}"
+
+
+def area_phrases(areas: Sequence[int], area_mm2: float | None) -> list[str]:
+    """Return for each axial slice what is marked in it, in square centimetres where a pixel's area is known."""
+    if area_mm2 is None:
+        return [f"{pixels(area)} marked" if area else "nothing marked" for area in areas]
+    return [f"{area * area_mm2 / 100:.1f} cm² marked" if area else "nothing marked" for area in areas]
+
+
+def measured(content: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the lesions of :func:`gliomask.measure.measurements` as a table's columns; empty without any."""
+    lesions = content["lesions"]
+    if not lesions:
+        return {}
+    columns = {"Lesion": [str(lesion["number"]) for lesion in lesions]}
+    if content["volume_ml"] is None:
+        columns["Pixels"] = [f"{lesion['voxels']:,}" for lesion in lesions]
     else:
-        marked = "Marked: nothing in any slice."
-    highest = result.max_probability
-    shown = "over 0.99" if highest > 0.99 else f"{highest:.2f}"
-    caution = "" if any(areas) else " An empty mask does not mean that there is no tumour."
-    return f"{marked} Highest probability of a pixel: **{shown}** (not the probability of a tumour).{caution}"
+        columns["Volume"] = [ml(lesion["volume_ml"]) for lesion in lesions]
+        columns["Diameters, mm"] = [f"{lesion['longest_axial_diameter_mm']:.1f} × {lesion['perpendicular_mm']:.1f}" for lesion in lesions]  # noqa: RUF001
+        columns["Side"] = [lesion["laterality"] or "unknown" for lesion in lesions]
+    columns["Slices"] = [ranges(range(first + 1, last + 2)) for first, last in (lesion["slice_range"] for lesion in lesions)]
+    if lesions[0]["peak_probability"] is not None:
+        columns["Peak probability"] = [f"{lesion['peak_probability']:.2f}" for lesion in lesions]
+    return columns
+
+
+def cautions(result: Segmentation, found: bool) -> list[str]:
+    """Return what a reader has to know of a result: what was seen in the input, what was done to it, what an empty mask means."""
+    sentences = [] if found else [EMPTY]
+    sentences += result.quality.findings
+    if result.measurements["touches_border"]:
+        sentences.append("The outline reaches the border of the scan, so that part of the abnormality may lie outside.")
+    if result.volume.affine is None:
+        sentences.append("These files hold no spacing: sizes are in pixels, and the distance of slices is assumed for the picture.")
+    return sentences
 
 
 def ranges(numbers: Sequence[int]) -> str:
@@ -97,12 +169,13 @@ def ranges(numbers: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def read_as(volume: Volume) -> str:
+def read_as(volume: Volume) -> list[str]:
     """Return what the input was taken for, and what was done to it on reading."""
     channels = ", ".join(CHANNELS) if volume.voxels.shape[-1] == 3 else "FLAIR alone"
     depth, height, width = volume.voxels.shape[:3]
-    size = f"{width} x {height} pixels" + (f", {depth} slices" if depth > 1 else "")
-    return "; ".join((f"Read as {channels}; {size}", *volume.notes)) + "."
+    spacing = "" if volume.spacing_mm is None else f" of {' x '.join(f'{s:.3g}' for s in volume.spacing_mm)} mm"
+    voxels = f"{width} x {height} x {depth} voxels{spacing}" if depth > 1 else f"{width} x {height} pixels{spacing}"
+    return [f"{channels}; {voxels}", *volume.notes]
 
 
 def privacy(url: str | None) -> str:
@@ -142,7 +215,3 @@ def _scores_in_words(row: Mapping[str, Any]) -> str:
     share = row["marked_clean_slices_share"]
     clean = "" if share is None else f"; something marked in {share:.1%} of the slices without tumour"
     return f"{dice}, over {row['patients']} patients that it was not trained on{clean}"
-
-
-def _pixels(area: int) -> str:
-    return f"{area:,} pixel{'' if area == 1 else 's'}"

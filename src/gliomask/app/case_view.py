@@ -1,0 +1,253 @@
+"""One case: the sentence, the viewer with its settings, measurements, and what can be taken away."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from gliomask.app import shared, viewer
+from gliomask.app.case import Found, Summary, areas_of, summary_of
+from gliomask.app.desk import Desk
+from gliomask.app.pictures import for_screen, marked_slice, windowed
+from gliomask.app.scene import Scene, chosen_slices, focus, in_ras, nifti, ras_box, scene_of, stored, thumbnail
+from gliomask.app.takeaway import offers, packed
+from gliomask.app.wording import agreement, area_phrases, cautions, headline, measured, ml, plain, read_as
+from gliomask.segmentation import Segmentation
+
+UNCERTAINTY = "Uncertainty"
+MARKS = {"Outline": "outline", "Fill": "fill", "Probability": "probability", "Nothing": "nothing"}
+VIEWS = {"All": "all", "Axial": "axial", "Coronal": "coronal", "Sagittal": "sagittal", "3-D": "solid"}
+AMBER, BLUE, PURPLE = "#ffb000", "#56b4e9", "#cc79a7"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a case is looked at; attributes as of :class:`gliomask.app.viewer.Shown`."""
+
+    threshold: float
+    mark: str
+    opacity: float
+    window: tuple[float, float]
+    view: str
+
+
+def show(desk: Desk, number: str) -> None:
+    """Show a case of a desk; a change of its settings runs this part of the page alone."""
+    st.fragment(_show)(desk, number)
+
+
+def _show(desk: Desk, number: str) -> None:
+    found = desk.found(number) if number in desk.cases else None
+    if found is None:
+        st.info("Its result had to make room for others and is computed again.", icon=":material/hourglass_empty:")
+        return
+    sentence, stage, controls = st.container(), st.container(), st.container()
+    with controls:
+        settings = _ask(found.result, several=_is_volume(found))
+    cut = _cut(found.result, settings.threshold)
+    summary = summary_of(cut)
+    with sentence:
+        st.header(headline(summary, getattr(cut, "confidence", None)), anchor=False)
+        _tell_reference(found, cut)
+    with stage:
+        failed = st.session_state.get("viewer failed", "") if _is_volume(found) else "one slice"
+        if not failed:
+            failed = st.session_state["viewer failed"] = _draw(desk, number, found, cut, summary, settings)
+        if failed:
+            _draw_plainly(found, cut, settings)
+    _hand_out(cut)
+    _measure(cut, summary)
+
+
+def _is_volume(found: Found) -> bool:
+    return len(areas_of_depth(found.result)) > 1
+
+
+def areas_of_depth(result: Segmentation) -> range:
+    """Return the numbers of a result's axial slices."""
+    _, (axes, _) = ras_box(result.volume)
+    return range(result.probability.shape[axes[0]])
+
+
+def _ask(result: Segmentation, *, several: bool) -> Settings:
+    least = min(0.01, result.model.threshold)
+    with st.container(horizontal=True, key="modes", vertical_alignment="bottom"):
+        marks = MARKS if uncertainty_of(result) is None else {**MARKS, UNCERTAINTY: "uncertainty"}
+        if st.session_state["mark"] not in marks:
+            st.session_state["mark"] = next(iter(marks))
+        mark = st.segmented_control("Show", list(marks), key="mark", required=True)
+        view = st.segmented_control("View", list(VIEWS), key="view", required=True) if several else "Axial"
+    first, second, third = st.columns(3, gap="medium")
+    threshold = first.slider(
+        "Threshold",
+        least,
+        1.0,
+        step=0.01,
+        key="threshold",
+        help=f"What has at least this probability is marked. The model's own is {result.model.threshold:.2f}. Nothing is computed again.",
+    )
+    opacity = second.slider("Opacity", 0, 100, step=5, format="%d%%", key="opacity", help="Of the fill and of the maps.")
+    low, high = third.slider(
+        "Grey window", 0, 100, step=1, format="%d%%", key="window", help="Which intensities are black and which are white."
+    )
+    return Settings(threshold, marks[mark], opacity / 100, (low * 2.55, high * 2.55), VIEWS[view])
+
+
+def _cut(result: Segmentation, threshold: float) -> Segmentation:
+    """Return the result at another threshold; the last one is kept, since other settings change oftener."""
+    key = (id(result.probability), result.volume.name, threshold)
+    kept = st.session_state.get("cut")
+    if kept is None or kept[0] != key:
+        st.session_state["cut"] = kept = (key, result.with_threshold(threshold))
+    cut: Segmentation = kept[1]
+    return cut
+
+
+def _tell_reference(found: Found, cut: Segmentation) -> None:
+    if found.reference is not None:
+        st.markdown(f"**{agreement(cut, found.reference)}**")
+    elif found.reference_problem:
+        st.warning(f"The reference mask was not used. {plain(found.reference_problem)}")
+
+
+def _draw(desk: Desk, number: str, found: Found, cut: Segmentation, summary: Summary, settings: Settings) -> str:
+    """Draw the viewer and return why it cannot be drawn, or nothing."""
+    key = desk.cases[number].key
+    scene, flair, probability = _scene(desk, key, found)
+    reference = None
+    if found.reference is not None:
+        _, box = ras_box(found.result.volume)
+        reference = viewer.address(nifti(in_ras(found.reference, box).view(np.uint8), scene.affine), f"viewer {number} reference")
+    pixel_mm2 = None if scene.assumed else float(np.prod(np.linalg.norm(scene.affine[:3, :2], axis=0)))
+    shown = viewer.Shown(
+        case=f"{number} {key}",
+        flair=viewer.address(flair, f"viewer {number} flair"),
+        probability=viewer.address(probability, f"viewer {number} probability"),
+        reference=reference,
+        map=_map(number, scene, found.result),
+        threshold=settings.threshold,
+        mark=settings.mark,
+        opacity=settings.opacity,
+        window=settings.window,
+        view=settings.view,
+        focus=focus(scene.probability, found.result.model.threshold),
+        areas=area_phrases(summary.areas, pixel_mm2),
+        thumbnails=_thumbnails(scene, cut, summary),
+        legend=_legend(found, settings.mark),
+        description=f"FLAIR with the {_in_words(settings.mark)}.",
+        token=f"{number} {settings}",
+    )
+    return viewer.show(shown, key="viewer")
+
+
+def uncertainty_of(result: Segmentation) -> NDArray[np.float32] | None:
+    """Return how uncertain each voxel is, ``(z, y, x)`` from 0 to 1; None where that was not computed."""
+    found: NDArray[np.float32] | None = getattr(result, "uncertainty", None)
+    return found
+
+
+def _map(number: str, scene: Scene, result: Segmentation) -> str | None:
+    uncertainty = uncertainty_of(result)
+    if uncertainty is None:
+        return None
+    _, box = ras_box(result.volume)
+    return viewer.address(nifti(stored(in_ras(uncertainty, box)), scene.affine), f"viewer {number} map")
+
+
+def _scene(desk: Desk, key: str, found: Found) -> tuple[Scene, bytes, bytes]:
+    """Return a case's scene and its two volumes as files, made once."""
+    kept = shared.scenes().get(key, desk)
+    if kept is None:
+        scene = scene_of(found.result.volume, found.result.probability)
+        kept = scene, nifti(scene.flair, scene.affine), nifti(scene.probability, scene.affine)
+        shared.scenes().add(key, kept, scene.bytes + len(kept[1]) + len(kept[2]), desk)
+    return kept
+
+
+def _thumbnails(scene: Scene, cut: Segmentation, summary: Summary) -> list[dict[str, Any]]:
+    x, y = np.linalg.norm(scene.affine[:3, :2], axis=0)
+    marked = round(cut.threshold * 65535)
+    pictures = []
+    for z in chosen_slices(summary.areas):
+        upright = (slice(None, None, -1), slice(None, None, -1))  # front on top, the patient's right on the left
+        picture = thumbnail(scene.flair[z][upright], (scene.probability[z] >= marked)[upright], y / x)
+        pictures.append({"z": z, "picture": picture, "alt": f"Go to slice {z + 1}"})
+    return pictures
+
+
+def _legend(found: Found, mark: str) -> list[tuple[str, str]]:
+    if mark == "nothing":
+        return []
+    if mark in ("probability", "uncertainty"):
+        return [("ramp", f"{mark.capitalize()} 0.05 to 1")]
+    legend = [(AMBER, "Marked by the model")]
+    return legend if found.reference is None else [*legend, (BLUE, "Reference alone"), (PURPLE, "Both")]
+
+
+def _in_words(mark: str) -> str:
+    return {
+        "outline": "marked region outlined in amber",
+        "fill": "marked region filled in amber",
+        "probability": "probability of an abnormality as a colour map from blue to yellow",
+        "uncertainty": "uncertainty of the model as a colour map from blue to yellow",
+        "nothing": "image alone",
+    }[mark]
+
+
+def _draw_plainly(found: Found, cut: Segmentation, settings: Settings) -> None:
+    """Show single slices as pictures: where there is one only, or where the browser draws no viewer."""
+    scene_flair, box = _plain_arrays(found)
+    areas = areas_of(cut)
+    z = 0
+    if len(areas) > 1:
+        start = areas.index(max(areas)) if any(areas) else len(areas) // 2
+        z = st.slider("Slice", 1, len(areas), start + 1, key=f"slice {cut.volume.name}") - 1
+    upright = (slice(None, None, -1), slice(None, None, -1))
+    grey = windowed(scene_flair[z][upright], settings.window)
+    uncertainty = uncertainty_of(cut) if settings.mark == "uncertainty" else None
+    probability = in_ras(cut.probability if uncertainty is None else uncertainty, box)[z][upright]
+    reference = None if found.reference is None else in_ras(found.reference, box)[z][upright]
+    marked = marked_slice(grey, probability, reference, settings.threshold, settings.mark, settings.opacity)
+    with st.container(key="pictures"):
+        left, right = st.columns(2)
+    name = f"slice {z + 1} of {len(areas)}" if len(areas) > 1 else "slice"
+    right.image(marked, width="stretch", output_format="PNG", alt=f"FLAIR {name} with the {_in_words(settings.mark)}")
+    left.image(for_screen(grey), width="stretch", output_format="PNG", alt=f"FLAIR {name} in grey")
+
+
+def _plain_arrays(found: Found) -> tuple[Any, Any]:
+    from gliomask.report.overlay import display_grey
+
+    _, box = ras_box(found.result.volume)
+    return display_grey(in_ras(found.result.volume.flair, box)), box
+
+
+def _measure(cut: Segmentation, summary: Summary) -> None:
+    content = cut.measurements
+    columns = measured(content)
+    if columns:
+        st.subheader("Measurements", anchor=False)
+        st.table(columns)
+    for sentence in cautions(cut, any(summary.areas)):
+        st.markdown(f":material/info: {plain(sentence)}")
+    with st.expander("How it was read"):
+        peak = f"Highest probability of a voxel: {cut.max_probability:.2f} (not the probability of a tumour)"
+        whole = [] if content["volume_ml"] is None else [f"Volume {ml(content['volume_ml'])} at a threshold of {cut.threshold:.2f}"]
+        st.markdown("\n".join(f"- {plain(line)}" for line in [*read_as(cut.volume), *cut.notes, *whole, peak]))
+
+
+def _hand_out(cut: Segmentation) -> None:
+    """Offer the files; each is made when its button is pressed."""
+    first, *others = offers(cut)
+    with st.container(horizontal=True, key="takeaway"):
+        _button(first.label, partial(packed, cut, first.part), first.name, first.kind, "primary")
+        for offer in others:
+            _button(offer.label, partial(packed, cut, offer.part), offer.name, offer.kind, "secondary")
+
+
+def _button(label: str, content: Callable[[], bytes], name: str, kind: str, look: str) -> None:
+    st.download_button(label, content, name, kind, on_click="ignore", icon=":material/download:", type=look, key=f"take {label}")

@@ -1,0 +1,104 @@
+"""The background thread that segments for all visitors, one case after another, taking turns between them."""
+
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gliomask.segmentation import Segmenter
+
+Stage = Literal["waiting", "reading", "segmenting", "done", "refused", "failed"]
+BUSY: frozenset[Stage] = frozenset({"waiting", "reading", "segmenting"})
+
+
+@dataclass
+class Progress:
+    """How far a case is.
+
+    Attributes
+    ----------
+    stage
+        What is being done, or what became of it.
+    slices, of
+        How many slices are segmented, and how many there are.
+    started
+        When the segmenting began, on :func:`time.monotonic`'s clock.
+    """
+
+    stage: Stage = "waiting"
+    slices: int = 0
+    of: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def begin(self, stage: Stage) -> None:
+        """Enter a stage."""
+        self.stage, self.slices, self.of, self.started = stage, 0, 0, time.monotonic()
+
+    def count(self, slices: int, of: int) -> None:
+        """Note the slices done."""
+        self.slices, self.of = slices, of
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return how long the rest will take at the pace so far; None before there is a pace."""
+        if self.stage != "segmenting" or not 0 < self.slices <= self.of:
+            return None
+        return (now - self.started) / self.slices * (self.of - self.slices)
+
+
+Task = Callable[[Segmenter], None]
+
+
+class Workroom:
+    """One thread and one model for all visitors.
+
+    A visitor's tasks are done in their order; of several visitors each has a turn, so that nobody
+    waits for all of somebody else's cases. What a visitor who has left was waiting for is not done.
+
+    Parameters
+    ----------
+    load
+        Returns the model; called once, in the thread, so that the page is there before it.
+    """
+
+    def __init__(self, load: Callable[[], Segmenter]) -> None:
+        """Start the thread, which loads the model at once."""
+        self._load = load
+        self._queues: dict[int, tuple[weakref.ref[object], deque[Task]]] = {}
+        self._change = threading.Condition()
+        self.problem = ""
+        self.segmenter: Segmenter | None = None
+        threading.Thread(target=self._work, name="gliomask", daemon=True).start()
+
+    def submit(self, visitor: object, task: Task) -> None:
+        """Have a task done for a visitor; the task must not hold the visitor, who would never be gone."""
+        with self._change:
+            queue = self._queues.setdefault(id(visitor), (weakref.ref(visitor), deque()))
+            queue[1].append(task)
+            self._change.notify()
+
+    def _next(self) -> Task:
+        with self._change:
+            while True:
+                for key, (visitor, tasks) in list(self._queues.items()):
+                    del self._queues[key]
+                    if visitor() is None or not tasks:
+                        continue
+                    task = tasks.popleft()
+                    if tasks:
+                        self._queues[key] = (visitor, tasks)  # behind the others
+                    return task
+                self._change.wait()
+
+    def _work(self) -> None:
+        try:
+            self.segmenter = self._load()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the page has to say it
+            self.problem = str(error)
+            return
+        while True:
+            task = self._next()
+            task(self.segmenter)
+            del task  # holds a case's files, which should not outlive their visitor

@@ -1,0 +1,481 @@
+"""What the page is made of, without Streamlit: files sorted into cases, the thread that works, what is kept, drawn and handed out."""
+
+import csv
+import gc
+import gzip
+import io
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cc3d
+import nibabel
+import numpy as np
+import pytest
+from dicom_files import FLAIR, Geometry, write_series
+from heads import LESION_CENTRE_MM, LESION_RADII_MM, centred, scan
+from numpy.typing import NDArray
+from PIL import Image
+
+from gliomask import ModelError, Segmenter, Volume
+from gliomask.app import desk as desks
+from gliomask.app import scene, takeaway, uploads
+from gliomask.app.case import Found, Names, Summary
+from gliomask.app.desk import Desk
+from gliomask.app.keep import Keep
+from gliomask.app.uploads import Group, Received
+from gliomask.app.wording import agreement, area_phrases, headline, ml, overall, progress
+from gliomask.app.work import Progress, Workroom
+from gliomask.engine import OnnxEngine
+from gliomask.measure import area_pixels
+
+LESION = 6  # the phantom's slice with most tumour
+PATIENCE_S = 120.0
+
+
+class Sent(io.BytesIO):
+    """An uploaded file."""
+
+    def __init__(self, name: str, content: bytes) -> None:
+        super().__init__(content)
+        self.name, self.size = name, len(content)
+
+
+def image(pixels: NDArray[Any], kind: str = "PNG", others: tuple[NDArray[Any], ...] = ()) -> bytes:
+    content = io.BytesIO()
+    more = {"save_all": True, "append_images": [Image.fromarray(o) for o in others]} if others else {}
+    Image.fromarray(pixels).save(content, format=kind, **more)
+    return content.getvalue()
+
+
+def nifti(array: NDArray[Any], affine: NDArray[np.float64]) -> bytes:
+    return gzip.compress(nibabel.Nifti1Image(array.transpose(2, 1, 0), affine).to_bytes())
+
+
+SHAPE_XYZ = (80, 100, 8)
+AFFINE = centred(np.diag([2.4, 2.4, 11.0]), SHAPE_XYZ, (0.0, 0.0, 8.0))
+
+
+@pytest.fixture(scope="session")
+def head() -> NDArray[np.float32]:
+    return scan(AFFINE, SHAPE_XYZ)
+
+
+@pytest.fixture(scope="session")
+def lesion() -> NDArray[np.bool_]:
+    z, y, x = np.indices(SHAPE_XYZ[::-1])
+    place = (AFFINE @ np.stack([x.ravel(), y.ravel(), z.ravel(), np.ones(x.size)]))[:3].T
+    return ((((place - LESION_CENTRE_MM) / LESION_RADII_MM) ** 2).sum(axis=1) < 1.0).reshape(x.shape)
+
+
+@pytest.fixture
+def predictions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have a bright patch marked in every slice in place of the network; each call adds its number of slices to the list."""
+    calls: list[int] = []
+
+    def run(self: OnnxEngine, slices: NDArray[np.float32]) -> NDArray[np.float32]:
+        calls.append(len(slices))
+        probability = np.zeros(slices.shape[:3], np.float32)
+        probability[:, 100:120, 100:130] = 0.8
+        return probability
+
+    monkeypatch.setattr(OnnxEngine, "run", run)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def room() -> Workroom:
+    return Workroom(Segmenter)
+
+
+@pytest.fixture
+def results() -> Keep[Found]:
+    return Keep(8, 2**28)
+
+
+@pytest.fixture
+def desk(room: Workroom, results: Keep[Found], predictions: list[int]) -> Iterator[Desk]:
+    yield Desk(room, results)
+
+
+def finished(desk: Desk) -> Desk:
+    until(lambda: not desk.busy)
+    return desk
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def states(desk: Desk) -> dict[str, str]:
+    return {case.name: case.progress.stage for case in finished(desk).cases.values()}
+
+
+class TestGrouping:
+    """Which files belong together."""
+
+    def grouped(self, *names: str, header: Any = (64, 64, 1), dicom: bool = False) -> dict[str, Group]:
+        files = [Received(name, Path(f"/nowhere/{n}")) for n, name in enumerate(names)]
+        groups = uploads.grouped(files, is_dicom=lambda path: dicom, header=lambda path: header)
+        assert len({group.name for group in groups}) == len(groups)
+        return {group.name: group for group in groups}
+
+    def test_slices_that_differ_by_a_number_are_one_volume_in_natural_order(self) -> None:
+        found = self.grouped("TCGA_A_10.tif", "TCGA_A_2.tif", "TCGA_A_2_mask.tif", "other.png")
+        assert list(found) == ["TCGA_A", "other"]
+        assert [f.name for f in found["TCGA_A"].files] == ["TCGA_A_2.tif", "TCGA_A_10.tif"]
+        assert [f.name for f in found["TCGA_A"].masks] == ["TCGA_A_2_mask.tif"]
+
+    def test_two_patients_are_two_volumes(self) -> None:
+        assert list(self.grouped("a_1.png", "b_1.png", "a_2.png", "b_2.png")) == ["a", "b"]
+
+    def test_pages_and_unreadable_images_stay_by_themselves(self) -> None:
+        assert list(self.grouped("a_1.tif", "a_2.tif", header=(64, 64, 5))) == ["a_1", "a_2"]
+        assert list(self.grouped("a_1.tif", "a_2.tif", header=None)) == ["a_1", "a_2"]
+
+    def test_slices_of_a_volume_can_be_taken_apart(self) -> None:
+        apart = uploads.singles(self.grouped("a_1.png", "a_2.png", "a_2_mask.png")["a"])
+        assert [(g.name, [m.name for m in g.masks]) for g in apart] == [("a_1", []), ("a_2", ["a_2_mask.png"])]
+
+    def test_nifti_siblings_are_found_by_what_their_names_share(self) -> None:
+        names = ("p1_flair.nii.gz", "p1_t1.nii.gz", "p1_t1ce.nii.gz", "p1_t2.nii.gz", "p2_flair.nii.gz", "p1_seg.nii.gz")
+        found = self.grouped(*names)
+        assert list(found) == ["p1_flair", "p2_flair"]
+        assert [f and f.name for f in found["p1_flair"].sequences] == ["p1_t1.nii.gz", "p1_t1ce.nii.gz"]
+        assert [f.name for f in found["p1_flair"].masks] == ["p1_seg.nii.gz"]
+        assert found["p1_flair"].notes == ("not used: p1_t2.nii.gz",)
+        assert found["p2_flair"].sequences == (None, None)
+
+    def test_single_mask_belongs_to_the_single_scan(self) -> None:
+        assert [m.name for m in self.grouped("scan.nii", "expert_mask.nii")["scan"].masks] == ["expert_mask.nii"]
+
+    def test_dicom_files_without_endings_are_one_heap(self) -> None:
+        assert [len(g.files) for g in self.grouped("IM1", "IM2", "IM3.dcm", dicom=True).values()] == [3]
+
+    def test_mask_without_its_image_and_unknown_files_are_cases_that_will_be_refused(self) -> None:
+        found = self.grouped("a_mask.png", "notes.txt", "b.zip")
+        assert {name: group.kind for name, group in found.items()} == {"a_mask": "images", "notes": "unknown", "b": "zip"}
+
+    @pytest.mark.parametrize(
+        ("sent", "cleaned"),
+        [
+            ("a.png", "a.png"),
+            ("../../etc/a.png", "a.png"),
+            ("C:\\scans\\a.png", "a.png"),
+            ('a<b>"c"\n|?*.png', "a_b__c_ ___.png"),
+            ("", "file"),
+            (".hidden", "hidden"),
+            ("x" * 300 + ".png", "x" * 116 + ".png"),
+        ],
+    )
+    def test_names_are_cleaned(self, sent: str, cleaned: str) -> None:
+        assert uploads.clean_name(sent) == cleaned
+
+
+class TestDesk:
+    """From uploads to results."""
+
+    def test_slices_become_a_volume_under_their_own_names(self, desk: Desk, phantom: Volume, predictions: list[int]) -> None:
+        desk.receive([Sent(f"head_{z}.png", image(phantom.voxels[z])) for z in (7, 5, 6)])
+        assert states(desk) == {"head": "done"}
+        assert predictions == [3]
+        found = desk.found("1")
+        assert found is not None
+        assert found.result.volume.slice_names == ("head_5", "head_6", "head_7")
+        assert desk.cases["1"].summary == Summary(tuple(area_pixels(found.result.mask)), None)
+
+    def test_input_digest_is_that_of_the_command_line(self, desk: Desk, phantom: Volume, tmp_path: Path) -> None:
+        (tmp_path / "head.png").write_bytes(image(phantom.voxels[LESION]))
+        desk.receive([Sent("head.png", (tmp_path / "head.png").read_bytes())])
+        found = finished(desk).found("1")
+        assert found is not None
+        from gliomask.io import read
+
+        assert found.result.volume.sha256 == read(tmp_path / "head.png").sha256
+
+    def test_no_file_has_its_own_name_on_the_disk_and_all_go_with_the_desk(
+        self, room: Workroom, results: Keep[Found], phantom: Volume, predictions: list[int]
+    ) -> None:
+        desk = Desk(room, results)
+        desk.receive([Sent("Jane_Doe.png", image(phantom.voxels[LESION]))])
+        folder = desk._folder
+        finished(desk)
+        assert len(results) == 1
+        assert [p.name for p in folder.rglob("*") if p.is_file()] == ["upload-0001.png"]
+        del desk
+        until(lambda: bool(gc.collect() is not None and not folder.exists()))
+        assert len(results) == 0
+
+    def test_nifti_with_its_reference(self, desk: Desk, head: NDArray[np.float32], lesion: NDArray[np.bool_]) -> None:
+        desk.receive([Sent("p_flair.nii.gz", nifti(head, AFFINE)), Sent("p_mask.nii.gz", nifti(lesion.astype(np.uint8), AFFINE))])
+        assert states(desk) == {"p_flair": "done"}
+        found = desk.found("1")
+        assert found is not None and found.reference is not None
+        assert np.array_equal(found.reference, lesion)
+
+    def test_reference_that_lies_elsewhere_is_told(self, desk: Desk, head: NDArray[np.float32], lesion: NDArray[np.bool_]) -> None:
+        moved = AFFINE.copy()
+        moved[0, 3] += 5
+        desk.receive([Sent("p_flair.nii.gz", nifti(head, AFFINE)), Sent("p_mask.nii.gz", nifti(lesion.astype(np.uint8), moved))])
+        found = finished(desk).found("1")
+        assert found is not None and found.reference is None
+        assert "lies 5.0 mm from the scan" in found.reference_problem and "upload-" not in found.reference_problem
+
+    def test_zip_of_dicom_and_many_dicom_files_are_one_result(
+        self, desk: Desk, head: NDArray[np.float32], tmp_path: Path, predictions: list[int]
+    ) -> None:
+        files = dicom_series(tmp_path, head)
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for file in files:
+                archive.write(file, f"Study/{file.name}")
+        desk.receive([Sent("study.zip", packed.getvalue()), *(Sent(file.name, file.read_bytes()) for file in files)])
+        until(lambda: not desk.busy)
+        assert states(desk) == {"study": "done", "study_2": "done"}
+        first, second = (desk.found(number) for number in desk.cases)
+        assert first is not None and second is not None
+        assert np.array_equal(first.result.mask, second.result.mask)
+
+    def test_one_bad_case_does_not_spoil_the_rest(self, desk: Desk, phantom: Volume) -> None:
+        sent = [
+            Sent("empty.png", b""),
+            Sent("cut.nii.gz", b"nonsense"),
+            Sent("broken.zip", b"PK nonsense"),
+            Sent("notes.txt", b"hello"),
+            Sent("a_mask.png", image(phantom.voxels[LESION])),
+            Sent("head.png", image(phantom.voxels[LESION])),
+        ]
+        assert desk.receive(sent) == []
+        assert states(desk) == {**dict.fromkeys(("empty", "cut", "broken", "notes", "a_mask"), "failed"), "head": "done"}
+        for case, name in zip(desk.cases.values(), ("empty.png", "cut.nii.gz", "broken.zip", "notes.txt", "a_mask.png"), strict=False):
+            assert case.problem.startswith(f"{name}: "), case.problem
+            assert "upload-" not in case.problem and "/" not in case.problem.replace("and/or", "")
+
+    def test_what_is_no_brain_is_refused_with_reasons_until_it_is_forced(self, desk: Desk) -> None:
+        desk.receive([Sent("grey.png", image(np.full((64, 64), 90, np.uint8)))])
+        assert states(desk) == {"grey": "refused"}
+        assert desk.cases["1"].reasons and desk.found("1") is None
+        desk.force("1")
+        assert states(desk) == {"grey": "done"}
+
+    def test_equal_files_are_predicted_once_and_keep_their_names(self, desk: Desk, phantom: Volume, predictions: list[int]) -> None:
+        content = image(phantom.voxels[LESION])
+        desk.receive([Sent("a.png", content), Sent("b.png", content)])
+        assert states(desk) == {"a": "done", "b": "done"}
+        assert predictions == [1]
+        assert [found.result.volume.slice_names for n in "12" if (found := desk.found(n))] == [("a",), ("b",)]
+
+    def test_evicted_result_is_computed_again(self, room: Workroom, phantom: Volume, predictions: list[int]) -> None:
+        desk = Desk(room, Keep(1, 2**28))
+        desk.receive([Sent("a.png", image(phantom.voxels[5])), Sent("b.png", image(phantom.voxels[6]))])
+        finished(desk)
+        assert desk.found("1") is None
+        assert finished(desk).found("1") is not None
+        assert predictions == [1, 1, 1]
+
+    def test_slices_taken_apart(self, desk: Desk, phantom: Volume) -> None:
+        desk.receive([Sent(f"head_{z}.png", image(phantom.voxels[z])) for z in (5, 6)])
+        assert desk.may_take_apart("1")
+        desk.take_apart("1")
+        assert states(desk) == {"head_5": "done", "head_6": "done"}
+
+    def test_bounds_in_files_bytes_pixels_and_cases(self, desk: Desk, phantom: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+        content = image(phantom.voxels[LESION])
+        monkeypatch.setattr(desks, "MAX_FILES", 4)
+        monkeypatch.setattr(desks, "MAX_CASES", 2)
+        monkeypatch.setattr(desks, "MAX_PIXELS", 2**10)
+        monkeypatch.setattr(desks, "MAX_SESSION_MB", 1)
+        sent = [Sent("vast.png", bytes(2**21)), *(Sent(f"{n}.png", content) for n in "abcd")]
+        problems = desk.receive(sent)
+        assert problems[0] == "Only the first 4 of 5 files were taken. Pack the others into a zip."
+        assert [problem.partition(":")[0] for problem in problems[1:]] == ["vast.png", "c"]
+        assert states(desk) == {"a": "failed", "b": "failed"}
+        assert "too large" in desk.cases["1"].problem
+
+    def test_zip_that_unpacks_to_more_than_there_is_room_for(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a", bytes(2**21))
+        monkeypatch.setattr(desks, "MAX_SESSION_MB", 1)
+        desk.receive([Sent("big.zip", packed.getvalue())])
+        assert states(desk) == {"big": "failed"}
+        assert desk.cases["1"].problem == "big.zip: unpacks to 2 MB; 1 MB are left here. Use the command line."
+
+
+def dicom_series(folder: Path, head: NDArray[np.float32]) -> list[Path]:
+    """Write the head as a FLAIR series: rows and columns run to the patient's left and back."""
+    first = AFFINE[:3, :3] @ [79, 99, 0] + AFFINE[:3, 3]
+    geometry = Geometry(first=(-first[0], -first[1], first[2]), step=(0.0, 0.0, 11.0), spacing=(2.4, 2.4))
+    return write_series(folder, head[:, ::-1, ::-1].astype(np.uint16), geometry, **FLAIR)
+
+
+class TestWorkroom:
+    def test_visitors_take_turns_and_who_has_left_is_passed_over(self) -> None:
+        gate, order = threading.Event(), []
+        room = Workroom(lambda: gate.wait() and None)  # type: ignore[arg-type, return-value] # no model is needed here
+        many, other, gone = Summary((), None), Summary((), 1.0), Summary((), 2.0)
+        many, other, gone = (type("Visitor", (), {})() for _ in range(3))
+        for name, visitor in (("a1", many), ("a2", many), ("a3", many), ("b1", other), ("c1", gone)):
+            room.submit(visitor, lambda _, name=name: order.append(name))
+        del gone, visitor
+        gate.set()
+        until(lambda: len(order) == 4)
+        assert order == ["a1", "b1", "a2", "a3"]
+
+    def test_model_that_cannot_be_loaded_is_told(self) -> None:
+        def load() -> Segmenter:
+            raise ModelError("model_x: missing.")
+
+        room = Workroom(load)
+        until(lambda: room.problem == "model_x: missing.")
+
+    def test_time_left_follows_the_pace(self) -> None:
+        assert Progress("segmenting", 8, 24, started=0.0).seconds_left(4.0) == 8.0
+        assert Progress("segmenting", 0, 24, started=0.0).seconds_left(4.0) is None
+        assert progress(Progress("segmenting", 8, 800, started=0.0), 4.0) == "Segmenting slice 8 of 800, about 7 min left"
+
+
+class TestKeep:
+    def test_bounds_in_number_and_bytes_drop_the_least_recently_used(self) -> None:
+        keep: Keep[str] = Keep(3, 100)
+        holder = threading.Event()
+        for key in "abc":
+            keep.add(key, key, 10, holder)
+        keep.get("a", holder)
+        keep.add("d", "d", 10, holder)
+        assert [keep.get(key, holder) for key in "abcd"] == ["a", None, "c", "d"]
+        keep.add("e", "e", 1000, holder)
+        assert (len(keep), keep.bytes) == (1, 1000)
+
+    def test_value_goes_with_its_last_holder(self) -> None:
+        keep: Keep[str] = Keep(3, 100)
+        first, second = threading.Event(), threading.Event()
+        keep.add("a", "a", 10, first)
+        assert keep.get("a", second) == "a"
+        del first
+        assert len(keep) == 1
+        del second
+        assert (len(keep), keep.bytes) == (0, 0)
+
+
+class TestScene:
+    @pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (1, -1, -1), (-1, 1, -1)])
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+    def test_every_voxel_keeps_its_place(self, signs: tuple[int, ...], order: tuple[int, ...]) -> None:
+        linear = (np.diag([2.0, 3.0, 5.0]) * signs)[:, list(order)]
+        affine = np.eye(4)
+        affine[:3, :3], affine[:3, 3] = linear, (4.0, -7.0, 9.0)
+        array = np.random.default_rng(1).random((4, 5, 6)).astype(np.float32)
+        volume = Volume(array[..., None], affine=affine)
+        ras, box = scene.ras_box(volume)
+        turned = scene.in_ras(array, box)
+        assert (np.diag(ras)[:3] > 0).all() and np.count_nonzero(ras[:3, :3]) == 3
+        z, y, x = 1, 2, 3
+        place = np.linalg.inv(ras) @ affine @ [x, y, z, 1]
+        i, j, k = np.round(place[:3]).astype(int)
+        assert turned[k, j, i] == array[z, y, x]
+
+    def test_without_geometry_slices_stay_upright(self) -> None:
+        array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+        affine, box = scene.ras_box(Volume(array[..., None]))
+        assert np.array_equal(scene.in_ras(array, box), array[:, ::-1, ::-1])
+        assert affine[0, 0] == affine[1, 1] == 60.0
+
+    def test_starts_amid_the_slice_with_most_tumour_else_in_the_middle(self) -> None:
+        probability = np.zeros((5, 20, 30), np.uint16)
+        assert scene.focus(probability, 0.5) == (15, 10, 2)
+        probability[1, 4:9, 6:11] = 65535
+        probability[3, 4:6, 6:8] = 65535
+        assert scene.focus(probability, 0.5) == (8, 6, 1)
+
+    def test_viewers_cut_is_that_of_the_measurements(self) -> None:
+        values = np.linspace(0, 1, 4097, dtype=np.float32)
+        for threshold in (0.01, 0.37, 0.5, 0.99, 1.0):
+            assert np.array_equal(scene.stored(values) >= round(threshold * 65535), scene.stored(values) >= np.round(threshold * 65535))
+            assert abs(int((scene.stored(values) >= round(threshold * 65535)).sum()) - int((values >= threshold).sum())) <= 1
+
+    def test_file_for_the_viewer_is_nifti(self) -> None:
+        array = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+        loaded = nibabel.Nifti1Image.from_bytes(gzip.decompress(scene.nifti(array, np.diag([1.0, 2, 3, 1]))))
+        assert np.array_equal(np.asanyarray(loaded.dataobj).transpose(2, 1, 0), array)
+
+
+class TestTakeaway:
+    def test_everything_of_a_dicom_study_is_in_the_zip(self, desk: Desk, head: NDArray[np.float32], tmp_path: Path) -> None:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for file in dicom_series(tmp_path, head):
+                archive.write(file, file.name)
+        desk.receive([Sent("case 7.zip", packed.getvalue())])
+        until(lambda: not desk.busy)
+        found = desk.found("1")
+        assert found is not None, desk.cases["1"].problem
+        labels = [offer.label for offer in takeaway.offers(found.result)]
+        assert labels[0] == "Everything (ZIP)" and "Mask (DICOM SEG)" in labels and "Mask (PNG)" not in labels
+        with zipfile.ZipFile(io.BytesIO(takeaway.packed(found.result, "all"))) as archive:
+            assert set(archive.namelist()) == {
+                f"case 7_{end}" for end in ("mask.nii.gz", "seg.dcm", "overlay.png", "result.json", "report.html", "measurements.csv")
+            }
+
+    def test_masks_of_slices_are_png_under_the_slices_names(self, phantom: Volume, segmenter: Segmenter, predictions: list[int]) -> None:
+        result = segmenter.segment(Volume(phantom.voxels[5:7], "head"))
+        with zipfile.ZipFile(io.BytesIO(takeaway.packed(result, "png"))) as archive:
+            assert archive.namelist() == ["head_1_mask.png", "head_2_mask.png"]
+            masks = [np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()]
+        assert np.array_equal(np.stack(masks) == 255, result.mask)
+
+    def test_measurements_have_a_row_for_each_lesion(self, head: NDArray[np.float32], segmenter: Segmenter, predictions: list[int]) -> None:
+        result = segmenter.segment(Volume(head[..., None], "p", affine=AFFINE))
+        rows = list(csv.DictReader(io.StringIO(takeaway.lesions_csv(result))))
+        assert len(rows) == cc3d.connected_components(result.mask, return_N=True)[1]
+        assert float(rows[0]["volume_ml"]) == result.measurements["lesions"][0]["volume_ml"]
+        assert takeaway.lesions_csv(result.with_threshold(1.0)).count("\n") == 1
+
+
+class Confidence:
+    expected_dice, low, high = 0.914, 0.86, 0.944
+
+
+class TestWording:
+    @pytest.mark.parametrize(
+        ("summary", "sentence"),
+        [
+            (Summary((0, 40, 60), 38.2), "Abnormality found: 38.2 ml in 2 of 3 slices"),
+            (Summary((0, 40, 60), None), "Abnormality found: 100 pixels in 2 of 3 slices"),
+            (Summary((1,), None), "Abnormality found: 1 pixel"),
+            (Summary((0,), None), "No abnormality found in one slice"),
+            (Summary((0, 0), 0.0), "No abnormality found in 2 slices"),
+        ],
+    )
+    def test_headline(self, summary: Summary, sentence: str) -> None:
+        assert headline(summary) == sentence
+
+    def test_expected_agreement_stands_in_the_sentence_where_it_is_known(self) -> None:
+        assert headline(Summary((1, 2), 38.2), Confidence()).endswith(
+            "in 2 of 2 slices, expected agreement with an expert 0.91 (0.86 to 0.94)"
+        )
+
+    def test_volume_that_is_not_0_never_reads_as_0(self) -> None:
+        assert [ml(v) for v in (0.0, 0.001, 0.05, 1234.56)] == ["0 ml", "under 0.1 ml", "0.1 ml", "1,234.6 ml"]
+
+    def test_list_over_all(self, desk: Desk, phantom: Volume) -> None:
+        desk.receive([Sent("a.png", image(phantom.voxels[5])), Sent("b.png", b"")])
+        assert overall(list(finished(desk).cases.values())) == "2 cases · 1 with an abnormality · 1 not segmented"
+
+    def test_agreement_with_a_reference(self, phantom: Volume, segmenter: Segmenter, predictions: list[int]) -> None:
+        result = segmenter.segment(Volume(phantom.voxels[5:6]))
+        assert agreement(result, result.mask) == "Dice with the reference mask: 1.000"
+
+    def test_area_of_a_slice_is_in_square_centimetres_where_a_pixel_has_a_size(self) -> None:
+        assert area_phrases((0, 200), 2.0) == ["nothing marked", "4.0 cm² marked"]
+        assert area_phrases((0, 1), None) == ["nothing marked", "1 pixel marked"]
+
+    def test_stored_names_and_folders_are_restored(self) -> None:
+        names = Names(Path("/tmp/x"), {"upload-0001": "Jane"})
+        assert names.restore("/tmp/x/upload-0001.png: bad (upload-0001.png)") == "Jane.png: bad (Jane.png)"
