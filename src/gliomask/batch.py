@@ -56,12 +56,19 @@ def finding(content: Mapping[str, Any]) -> str:
 
 
 def _left_out(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the sentence on lesions that were too small to keep, if there were any."""
+    """Return the sentences on lesions that were too small to keep, if there were any."""
+    sentences = []
+    if satellites := content.get("satellites"):
+        share = content["model"]["postprocessing"]["smallest_share"]
+        sentences.append(f"{_lesions(satellites)} under {100 * share:g} % of the largest left out; --all-lesions keeps them")
     removed = content.get("removed") or {}
-    if not removed.get("lesions"):
-        return ()
-    lesions = f"{removed['lesions']} lesion{'s' if removed['lesions'] > 1 else ''}"
-    return (f"{lesions} under {content['min_lesion_ml']:g} ml ({removed['volume_ml']:.1f} ml in all) left out",)
+    if count := removed.get("lesions"):
+        sentences.append(f"{_lesions(count)} under {content['min_lesion_ml']:g} ml ({removed['volume_ml']:.1f} ml in all) left out")
+    return tuple(sentences)
+
+
+def _lesions(count: int) -> str:
+    return f"{count} lesion{'s' if count > 1 else ''}"
 
 
 def segment_cases(
@@ -141,9 +148,11 @@ def _still_there(folder: Path) -> Mapping[str, Any] | None:
 
 def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segmenter, folder: Path, save_probability: bool) -> str:
     """Return in what an earlier result differs from the one that this run would make; nothing if in nothing."""
-    settings = (segmenter.model.sha256, segmenter.threshold, segmenter.min_lesion_ml)
-    if (earlier.get("model", {}).get("sha256"), earlier.get("threshold"), earlier.get("min_lesion_ml")) != settings:
-        return "of another model, threshold or smallest lesion"
+    if any(earlier.get(key) != getattr(segmenter, key) for key in ("threshold", "min_lesion_ml", "all_lesions")):
+        return "of another threshold, smallest lesion or choice of lesions"
+    model = {"sha256": segmenter.model.sha256} | segmenter.model.settings()
+    if any(earlier.get("model", {}).get(key) != value for key, value in model.items()):
+        return "of another model, or of one used in another way"
     if earlier.get("input_sha256") != case.sha256():
         return "of another input, or the input has changed"
     if missing := [name for name in earlier["files"] if not (folder / name).is_file()]:

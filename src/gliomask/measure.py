@@ -65,8 +65,9 @@ class Lesion:
         The smallest and the largest indices (x, y, z) of its voxels; both belong to it.
     touches_border
         Whether it reaches an outermost plane of the volume, so that part of it may be missing.
-    peak_probability
-        The highest probability of its voxels; None where no probabilities were given.
+    mean_probability, peak_probability
+        The mean of its voxels' probabilities, which for calibrated ones is the share of them expected to
+        be tumour, and the highest; None where no probabilities were given.
     """
 
     number: int
@@ -83,6 +84,7 @@ class Lesion:
     slice_range: tuple[int, int]
     bounding_box_voxel: tuple[tuple[int, int, int], tuple[int, int, int]]
     touches_border: bool
+    mean_probability: float | None
     peak_probability: float | None
 
     def as_json(self) -> dict[str, Any]:
@@ -103,6 +105,7 @@ class Lesion:
             "slice_range": list(self.slice_range),
             "bounding_box_voxel": {"first": list(first), "last": list(last)},
             "touches_border": self.touches_border,
+            "mean_probability": _rounded(self.mean_probability, PROBABILITY_DECIMALS),
             "peak_probability": _rounded(self.peak_probability, PROBABILITY_DECIMALS),
         }
 
@@ -175,7 +178,7 @@ def lesions(
     head
         ``(z, y, x)`` bool, where the head is; laterality needs it.
     probability
-        ``(z, y, x)``, 0 to 1, for each lesion's peak.
+        ``(z, y, x)``, 0 to 1, for each lesion's mean and peak.
 
     Raises
     ------
@@ -195,8 +198,8 @@ def lesions(
     for number, label in enumerate(order, start=1):
         box = statistics["bounding_boxes"][label]
         inside = labels[box] == label
-        peak = None if probability is None else float(probability[box][inside].max())
-        found.append(_lesion(number, inside, box, statistics["centroids"][label][::-1], peak, frame))
+        inner = None if probability is None else probability[box][inside]
+        found.append(_lesion(number, inside, box, statistics["centroids"][label][::-1], inner, frame))
     return found
 
 
@@ -344,9 +347,14 @@ def _frame(shape: tuple[int, ...], affine: Affine | None, head: Mask | None) -> 
 
 
 def _lesion(
-    number: int, inside: Mask, box: tuple[slice, slice, slice], centroid: NDArray[np.float64], peak: float | None, frame: _Frame
+    number: int,
+    inside: Mask,
+    box: tuple[slice, slice, slice],
+    centroid: NDArray[np.float64],
+    probability: NDArray[np.floating[Any]] | None,
+    frame: _Frame,
 ) -> Lesion:
-    """Return the measurements of a lesion that fills *inside* within its bounding box."""
+    """Return the measurements of a lesion that fills *inside* within its bounding box, *probability* being its voxels'."""
     first, last = box[frame.axis].start, box[frame.axis].stop - 1
     voxels = int(np.count_nonzero(inside))
     volume = None if frame.voxel_ml is None else voxels * frame.voxel_ml
@@ -374,7 +382,8 @@ def _lesion(
         bounding_box_voxel=((box[2].start, box[1].start, box[0].start), (box[2].stop - 1, box[1].stop - 1, box[0].stop - 1)),
         # Along an axis with a single plane everything would touch.
         touches_border=any(n > 1 and (s.start == 0 or s.stop == n) for s, n in zip(box, frame.shape, strict=True)),
-        peak_probability=peak,
+        mean_probability=None if probability is None else float(probability.mean(dtype=np.float64)),
+        peak_probability=None if probability is None else float(probability.max()),
     )
 
 

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gliomask.confidence import AgreementModel, Calibration
 from gliomask.errors import ModelError
+from gliomask.postprocess import Postprocessing
 from gliomask.preprocess import Normalisation
 from gliomask.volume import CHANNELS
 
@@ -35,6 +37,12 @@ class ModelRecord:
         How it was trained, on which patients of which split, and what it scored on whom.
     licence
         What the weights may be used for.
+    mirrored
+        Whether every slice is seen mirrored too, and the mean of both taken, at twice the time.
+    postprocessing, calibration
+        What is done to the network's probabilities.
+    agreement
+        What tells the expected Dice of a ``"volume"`` and of a single ``"slice"``; without it none is told.
     """
 
     name: str
@@ -46,6 +54,10 @@ class ModelRecord:
     threshold: float
     licence: str
     recipe: str = ""
+    mirrored: bool = False
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
+    calibration: Calibration = field(default_factory=Calibration)
+    agreement: Mapping[str, AgreementModel] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = field(default=BUNDLED, compare=False)
@@ -54,6 +66,10 @@ class ModelRecord:
     def path(self) -> Path:
         """The network file."""
         return self.folder / self.file
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is done with the network's probabilities, as plain types."""
+        return {"mirrored": self.mirrored, "postprocessing": asdict(self.postprocessing), "calibration": asdict(self.calibration)}
 
     def to_json(self) -> str:
         """Return the record as the text of its JSON file."""
@@ -86,6 +102,9 @@ def read_record(path: Path) -> ModelRecord:
         fields = json.loads(path.read_text(encoding="utf-8"))
         fields["normalisation"] = Normalisation(**fields["normalisation"])
         fields["channels"] = tuple(fields["channels"])
+        fields["postprocessing"] = Postprocessing(**fields.get("postprocessing", {}))
+        fields["calibration"] = Calibration(**fields.get("calibration", {}))
+        fields["agreement"] = {kind: AgreementModel.of(**values) for kind, values in fields.get("agreement", {}).items()}
         return ModelRecord(**fields, folder=path.parent)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing. A network needs the record that says how its input is made.") from error

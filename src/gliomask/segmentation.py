@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomask.confidence import Agreement, entropy, features
 from gliomask.engine import BATCH, Engine, KerasEngine, OnnxEngine
 from gliomask.errors import ImplausibleInputError, InputError, ModelError
-from gliomask.grid import axial_grid
+from gliomask.grid import FIELD_OF_VIEW_MM, axial_grid, radiological
 from gliomask.io import read
 from gliomask.measure import Removed, measurements, remove_small
 from gliomask.models import DEFAULT, ModelRecord, find_model
+from gliomask.postprocess import slice_distance_mm, smooth_across_slices, without_satellites
 from gliomask.preprocess import (
     Windows,
     apply_windows,
@@ -48,7 +50,7 @@ class Segmentation:
     volume
         The input.
     probability
-        The network's output for each voxel on the input's own grid, ``(z, y, x)``, float32, 0..1.
+        Calibrated, for each voxel on the input's own grid, ``(z, y, x)``, float32, 0..1.
     threshold
         Probability from which a voxel belongs to the mask.
     model, engine
@@ -62,6 +64,9 @@ class Segmentation:
     quality
         Whether the input is plausibly axial brain FLAIR, and what was seen; not plausible only where
         the segmentation was forced.
+    all_lesions
+        Whether lesions much smaller than the largest stay in the mask, which else leaves them out as
+        the model's record says.
     """
 
     volume: Volume
@@ -73,6 +78,7 @@ class Segmentation:
     notes: tuple[str, ...] = ()
     min_lesion_ml: float | None = None
     quality: Quality = field(default_factory=Quality)
+    all_lesions: bool = False
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -84,12 +90,45 @@ class Segmentation:
         """The lesions that were left out of the mask because they are smaller than asked for."""
         return self._mask_and_removed[1]
 
+    @property
+    def satellites(self) -> int:
+        """How many lesions were left out of the mask because they are much smaller than the largest."""
+        return self._mask_and_removed[2]
+
     @cached_property
-    def _mask_and_removed(self) -> tuple[NDArray[np.bool_], Removed]:
+    def _mask_and_removed(self) -> tuple[NDArray[np.bool_], Removed, int]:
         marked = self.probability >= self.threshold
+        satellites = 0
+        if not self.all_lesions:
+            axes, _, distance_mm = self._axial
+            axial, satellites = without_satellites(marked.transpose(axes), self.model.postprocessing.smallest_share, distance_mm)
+            marked = axial.transpose(np.argsort(axes))
         if self.min_lesion_ml is None:
-            return marked, Removed(0, 0.0)
-        return remove_small(marked, self.volume.affine, self.min_lesion_ml)
+            return marked, Removed(0, 0.0), satellites
+        return (*remove_small(marked, self.volume.affine, self.min_lesion_ml), satellites)
+
+    @cached_property
+    def _axial(self) -> tuple[tuple[int, int, int], float, float]:
+        """How to transpose the volume to axial slices, the side of their pixels in the network's, and their distance in mm."""
+        size, volume = self.model.input_size, self.volume
+        if volume.affine is None or volume.spacing_mm is None:
+            return (0, 1, 2), size / max(volume.voxels.shape[1:3]), slice_distance_mm(len(volume.voxels))
+        axes, _ = radiological(volume.affine)
+        distance_mm, height_mm, width_mm = (volume.spacing_mm[2 - axis] for axis in axes)
+        return axes, float(np.sqrt(height_mm * width_mm)) * size / FIELD_OF_VIEW_MM, distance_mm
+
+    @cached_property
+    def confidence(self) -> Agreement | None:
+        """The Dice to be expected between the mask and an expert's; None for an empty mask or a model without a measured expectation."""
+        axes, pixel, _ = self._axial
+        expectation = self.model.agreement.get("slice" if self.volume.voxels.shape[axes[0]] == 1 else "volume")
+        row = None if expectation is None else features(self.probability.transpose(axes), self.mask.transpose(axes), pixel)
+        return None if expectation is None or row is None else expectation.estimate(row)
+
+    @property
+    def uncertainty(self) -> NDArray[np.float32]:
+        """Entropy of each voxel's probability in bits, ``(z, y, x)``, 0..1: where the outline might as well lie elsewhere."""
+        return entropy(self.probability)
 
     @cached_property
     def measurements(self) -> dict[str, Any]:
@@ -130,7 +169,7 @@ class Segmenter:
     Parameters
     ----------
     model
-        A bundled model's name, or the path of an ``.onnx`` or ``.keras`` file.
+        A bundled model's name, the path of an ``.onnx`` or ``.keras`` file, or a model's record.
     threshold
         In place of the model's own, above 0 and up to 1.
     threads
@@ -139,6 +178,8 @@ class Segmenter:
         Lesions smaller than this many millilitres are left out of the mask; None keeps all.
     force
         Whether to segment what does not look like axial brain FLAIR too; its result says so.
+    all_lesions
+        Whether to keep lesions much smaller than the largest, which the model's record leaves out.
 
     Raises
     ------
@@ -148,17 +189,19 @@ class Segmenter:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] = DEFAULT,
+        model: str | os.PathLike[str] | ModelRecord = DEFAULT,
         *,
         threshold: float | None = None,
         threads: int | None = None,
         min_lesion_ml: float | None = None,
         force: bool = False,
+        all_lesions: bool = False,
     ) -> None:
         """Load the model."""
         self.force = force
+        self.all_lesions = all_lesions
         self.min_lesion_ml = min_lesion_ml
-        self.model = find_model(os.fspath(model))
+        self.model = model if isinstance(model, ModelRecord) else find_model(os.fspath(model))
         self.threshold = self.model.threshold if threshold is None else checked_threshold(threshold)
         self.engine: Engine = KerasEngine(self.model.path) if self.model.path.suffix == ".keras" else OnnxEngine(self.model.path, threads)
         self._check_shape()
@@ -205,7 +248,7 @@ class Segmenter:
         notes: tuple[str, ...] = ()
         if volume.affine is None:
             quality = _checked(volume.voxels, volume, force)
-            probability = self._predict_slices(volume.voxels, progress)
+            probability = self._predict_slices(volume.voxels, slice_distance_mm(len(volume.voxels)), progress)
         else:
             probability, notes, quality = self._predict_volume(volume, volume.affine, progress, force)
         if not quality.plausible:
@@ -213,11 +256,14 @@ class Segmenter:
         np.clip(probability, 0.0, 1.0, out=probability)
         seconds = time.perf_counter() - started
         return Segmentation(
-            volume, probability, self.threshold, self.model, self.engine.description, seconds, notes, self.min_lesion_ml, quality
-        )
+            volume, probability, self.threshold, self.model, self.engine.description, seconds, notes, self.min_lesion_ml, quality,
+            self.all_lesions,
+        )  # fmt: skip
 
-    def _predict_slices(self, voxels: NDArray[Any], progress: Progress | None, windows: Windows | None = None) -> NDArray[np.float32]:
-        """Return probabilities ``(z, y, x)`` for axial slices ``(z, y, x, c)``."""
+    def _predict_slices(
+        self, voxels: NDArray[Any], distance_mm: float, progress: Progress | None, windows: Windows | None = None
+    ) -> NDArray[np.float32]:
+        """Return probabilities ``(z, y, x)`` for axial slices ``(z, y, x, c)`` that lie *distance_mm* apart."""
         windows = windows or intensity_windows(voxels, self.model.normalisation)
         depth, height, width = voxels.shape[:3]
         probability = np.empty((depth, height, width), np.float32)
@@ -225,11 +271,19 @@ class Segmenter:
             slices = apply_windows(voxels[z : z + BATCH], windows)
             slices = to_network_grid(slices, self.model.input_size)
             slices = np.ascontiguousarray(fill_channels(slices, len(self.model.channels)))
-            predicted = self.engine.run(slices)
+            predicted = self._run(slices)
             probability[z : z + BATCH] = from_network_grid(predicted, height, width)
             if progress is not None:
                 progress(min(z + BATCH, depth), depth)
-        return probability
+        return self.model.calibration.apply(smooth_across_slices(probability, self.model.postprocessing.smoothing_mm, distance_mm))
+
+    def _run(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the network's probabilities ``(n, y, x)``, for a mirrored model the mean of slices as they are and mirrored."""
+        probability = self.engine.run(slices)
+        if not self.model.mirrored:
+            return probability
+        mirrored = self.engine.run(np.ascontiguousarray(slices[:, :, ::-1]))
+        return (probability + mirrored[:, :, ::-1]) / 2.0
 
     def _predict_volume(
         self, volume: Volume, affine: NDArray[np.float64], progress: Progress | None, force: bool
@@ -242,7 +296,8 @@ class Segmenter:
         grid = axial_grid(affine, (depth, height, width), self.model.input_size, foreground(channels[len(channels) // 2]), name)
         slices = np.stack([grid.sample(channel, window[0]) for channel, window in zip(channels, windows, strict=True)], axis=-1)
         quality = _checked(slices, volume, force)
-        return grid.restore(self._predict_slices(slices, progress, windows)), grid.notes, quality
+        distance_mm = float(np.linalg.norm((affine @ grid.to_voxel)[:3, 2]))
+        return grid.restore(self._predict_slices(slices, distance_mm, progress, windows)), grid.notes, quality
 
 
 def segment(case: Input, *, model: str | os.PathLike[str] = DEFAULT, threshold: float | None = None, force: bool = False) -> Segmentation:

@@ -266,6 +266,9 @@ def _cautions(content: Record) -> Iterator[str]:
         yield f"No millilitres and no millimetres: {measured['volume_ml_reason']}."
     if measured["touches_border"]:
         yield "The outline reaches the border of the scan. Part of the abnormality may lie outside, so the numbers are lower bounds."
+    if content.get("satellites"):
+        share = content["model"]["postprocessing"]["smallest_share"]
+        yield f"Left out as probably false: {_count(content['satellites'], 'lesion')} under {100 * share:g} % of the largest one's size."
     if removed["lesions"]:
         count = _count(removed["lesions"], "lesion")
         yield f"Left out, as asked: {count} under {content['min_lesion_ml']:g} ml, {_ml(removed['volume_ml'])} ml in all."
@@ -278,11 +281,12 @@ def _confidence(content: Record) -> Iterator[str]:
     )
     confidence = content.get("confidence")
     if confidence is None:
-        yield "A calibrated confidence is not available yet."
-    elif isinstance(confidence, Mapping):
-        yield from (f"{str(key).replace('_', ' ').capitalize()}: {value}" for key, value in confidence.items())
-    else:
-        yield f"Calibrated confidence: {confidence}"
+        yield "No agreement with an expert can be expected from these probabilities."
+        return
+    yield (
+        f"Expected agreement with an expert's outline (Dice): {confidence['expected_dice']:.2f}, for nine in ten such cases between "
+        f"{confidence['low']:.2f} and {confidence['high']:.2f}."
+    )
 
 
 def _notes(content: Record, with_identifiers: bool) -> str:

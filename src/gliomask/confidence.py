@@ -1,0 +1,105 @@
+"""How far a result can be trusted, from its probabilities alone.
+
+Three steps, each fitted on patients that the network was not trained on and stored in the model's
+record: probabilities are calibrated (Platt 1999; with an offset of 0 it is the temperature scaling of
+Guo 2017, arXiv:1706.04599), their entropy shows where the outline is uncertain, and what they say of
+the whole mask is turned into the Dice to be expected, with an interval from the errors of that
+expectation (split conformal prediction, Lei 2018, doi:10.1080/01621459.2017.1307116).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliomask.postprocess import from_log_odds, log_odds
+
+Float = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+FAINT = 0.02
+"""Probabilities below this are left out of a case's features: over a million voxels of air they would add up."""
+
+FEATURES = ("expected overlap", "boundary entropy", "area")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Log-odds become ``scale`` times themselves plus ``offset``; 1 and 0 change nothing."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def apply(self, probability: Float) -> Float:
+        """Return calibrated probabilities, of the same shape."""
+        if (self.scale, self.offset) == (1.0, 0.0):
+            return probability
+        return from_log_odds(np.float32(self.scale) * log_odds(probability) + np.float32(self.offset))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The Dice to be expected between a result's mask and an expert's, with its 90 % interval, all 0..1."""
+
+    expected_dice: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class AgreementModel:
+    """Expected Dice as a linear function of :data:`FEATURES`, on log-odds.
+
+    Attributes
+    ----------
+    weights
+        One for each feature, and the constant last.
+    errors
+        The 5th and 95th percentile of log-odds of true minus expected Dice over validation patients.
+    """
+
+    weights: tuple[float, ...]
+    errors: tuple[float, float]
+
+    @classmethod
+    def of(cls, weights: Sequence[float], errors: Sequence[float]) -> "AgreementModel":
+        """Return the model of numbers as JSON has them."""
+        low, high = errors
+        return cls(tuple(float(weight) for weight in weights), (float(low), float(high)))
+
+    def estimate(self, row: Sequence[float]) -> Agreement:
+        """Return what Dice to expect of a mask with these :func:`features`."""
+        odds = float(np.dot(self.weights, (*row, 1.0)))
+        low, expected, high = (float(1.0 / (1.0 + np.exp(-(odds + error)))) for error in (self.errors[0], 0.0, self.errors[1]))
+        return Agreement(expected, low, high)
+
+
+def entropy(probability: Float) -> Float:
+    """Return the binary entropy of each probability in bits: 0 where the model is sure either way, 1 at 0.5."""
+    p = np.clip(probability, 1e-7, 1.0 - 1e-7)
+    bits: Float = (-p * np.log2(p) - (1.0 - p) * np.log2(1.0 - p)).astype(np.float32)
+    return bits
+
+
+def features(probability: Float, mask: Mask, pixel: float = 1.0) -> tuple[float, float, float] | None:
+    """Return what calibrated probabilities ``(z, y, x)`` say of their mask, see :data:`FEATURES`; None for an empty mask.
+
+    The expected overlap is the log-odds of 2·Σp(mask) / (Σp + mask), the Dice that would come out if every
+    voxel were tumour with its probability and by itself. The boundary entropy is the logarithm of all
+    voxels' entropy over the root of the mask's area in each slice: how many pixels wide the doubt is, nearly.
+    The last is the logarithm of the mask's mean area over the slices that it marks.
+
+    Parameters
+    ----------
+    pixel
+        Length of a pixel's side within the slice in those of the network.
+    """
+    areas = np.count_nonzero(mask, axis=(1, 2))
+    if not areas.any():
+        return None
+    p = probability[probability >= FAINT]
+    overlap = 2.0 * float(probability[mask].sum(dtype=np.float64)) / (float(p.sum(dtype=np.float64)) + int(areas.sum()))
+    width = float(entropy(p).sum(dtype=np.float64)) * pixel / float(np.sqrt(areas).sum())
+    area = float(areas[areas > 0].mean()) * pixel**2
+    return float(log_odds(np.array(overlap, np.float32))), float(np.log(width + 0.1)), float(np.log(area))

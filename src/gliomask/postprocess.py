@@ -1,0 +1,102 @@
+"""Array to array: what is done to a network's probabilities before they become a mask.
+
+The network sees slices one by one. What it cannot know of their neighbours is added here, and the
+parameters travel with the model in its record, like those of the preprocessing.
+"""
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+
+HEAD_MM = 150.0
+"""Height that slices without spacing are taken to span together: a head's, from vertex to skull base."""
+
+NEIGHBOUR_MM = 10.0
+"""Largest distance of slices in which parts of one lesion are expected to touch."""
+
+MOST_CERTAIN = 1e-4
+"""Probabilities are kept this far from 0 and 1, so that one slice's certainty can be outvoted by its neighbours."""
+
+
+@dataclass(frozen=True)
+class Postprocessing:
+    """How probabilities are combined over slices, and which lesions stay; 0 turns a step off.
+
+    Attributes
+    ----------
+    smoothing_mm
+        Standard deviation, across slices, of the Gaussian that averages log-odds.
+    smallest_share
+        A lesion smaller than this share of the largest one is left out of the mask.
+    """
+
+    smoothing_mm: float = 0.0
+    smallest_share: float = 0.0
+
+
+def log_odds(probability: Float) -> Float:
+    """Return log(p / (1 - p)), p being kept :data:`MOST_CERTAIN` away from 0 and 1."""
+    kept = np.clip(probability, MOST_CERTAIN, 1.0 - MOST_CERTAIN)
+    return np.log(kept / (1.0 - kept))
+
+
+def from_log_odds(values: Float) -> Float:
+    """Return 1 / (1 + exp(-x)): the way back of :func:`log_odds`."""
+    return np.reciprocal(1.0 + np.exp(-values), dtype=np.float32)
+
+
+def slice_distance_mm(slices: int) -> float:
+    """Return how far apart the slices of a case without spacing are taken to be: as if they spanned a head.
+
+    A few slices count as far apart, so that pictures which have nothing to do with each other are not mixed.
+    """
+    return HEAD_MM / max(slices, 1)
+
+
+def smooth_across_slices(probability: Float, smoothing_mm: float, distance_mm: float) -> Float:
+    """Return probabilities ``(z, y, x)`` whose log-odds are a Gaussian mean over neighbouring slices.
+
+    Tumours go on from slice to slice and most errors do not. Outermost slices are repeated beyond the
+    end. A kernel that would give the neighbours less than 1 in 1000 changes nothing.
+
+    Parameters
+    ----------
+    smoothing_mm
+        Standard deviation of the Gaussian.
+    distance_mm
+        From one slice to the next.
+    """
+    sigma = smoothing_mm / distance_mm
+    if len(probability) == 1 or sigma <= 0.0 or np.exp(-0.5 / sigma**2) < 1e-3:
+        return probability
+    reach = int(np.ceil(3.0 * sigma))
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    weights /= weights.sum()
+    odds = log_odds(probability)
+    mean = np.zeros_like(odds)
+    for offset, weight in zip(offsets, weights.astype(np.float32), strict=True):
+        mean += weight * odds[np.clip(np.arange(len(odds)) + offset, 0, len(odds) - 1)]
+    return from_log_odds(mean)
+
+
+def without_satellites(mask: NDArray[np.bool_], smallest_share: float, distance_mm: float = 0.0) -> tuple[NDArray[np.bool_], int]:
+    """Return a mask ``(z, y, x)`` without the lesions smaller than *smallest_share* of the largest, and how many were left out.
+
+    Voxels belong to one lesion if they touch by a face, an edge or a corner. Slices further apart than
+    :data:`NEIGHBOUR_MM` are judged one by one, since a lesion's parts in them need not touch.
+    """
+    if smallest_share <= 0.0 or not mask.any():
+        return mask, 0
+    if distance_mm > NEIGHBOUR_MM and len(mask) > 1:
+        parts = [without_satellites(mask[z : z + 1], smallest_share) for z in range(len(mask))]
+        return np.concatenate([part for part, _ in parts]), sum(count for _, count in parts)
+    labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26, binary_image=True)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    small = (sizes > 0) & (sizes < smallest_share * sizes.max())
+    return mask & ~small[labels], int(small.sum())
