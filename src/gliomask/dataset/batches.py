@@ -58,16 +58,22 @@ def load_case(patient: Patient, normalisation: Normalisation, brain_masks: Path 
         A file is missing, unreadable, or of another size than its slice.
     """
     images, tumour = patient.load()
+    return make_case(images, tumour, normalisation, None if brain_masks is None else patient.load_brain(brain_masks))
+
+
+def make_case(
+    images: NDArray[np.uint8], tumour: NDArray[np.bool_], normalisation: Normalisation, brain: NDArray[np.bool_] | None = None
+) -> Case:
+    """Return slices ``(z, y, x, 3)`` and masks ``(z, y, x)`` with everything that batches need to know of them."""
     windows = CaseWindows.of(images, normalisation)
     head = apply_windows(images, windows.volume).max(axis=-1).mean(axis=0) > 0.08
     rows, columns = (np.flatnonzero(head.any(axis=axis)) for axis in (1, 0))
-    centre = tuple(float(span[0] + span[-1]) / 2 if span.size else images.shape[1] / 2 for span in (rows, columns))
+    y, x = (float(span[0] + span[-1]) / 2 if span.size else images.shape[1] / 2 for span in (rows, columns))
     tumour_slices = np.flatnonzero(tumour.any(axis=(1, 2)))
-    if brain_masks is None:
-        return Case(images, tumour[..., None], windows, tumour_slices, (centre[0], centre[1]))
-    brain = patient.load_brain(brain_masks)
+    if brain is None:
+        return Case(images, tumour[..., None], windows, tumour_slices, (y, x))
     stripped = CaseWindows.of(images * brain[..., None], normalisation)
-    return Case(images, np.stack([tumour, brain], axis=-1), windows, tumour_slices, (centre[0], centre[1]), stripped)
+    return Case(images, np.stack([tumour, brain], axis=-1), windows, tumour_slices, (y, x), stripped)
 
 
 def make_batch(
@@ -87,7 +93,7 @@ def make_batch(
     """
     rng = np.random.default_rng([seed, step])
     drawn = [_draw_slice(cases, tumour_share, rng) for _ in range(batch_size)]
-    pairs = [_make_sample(case, z, size, zoom, augmentation, rng) for case, z in drawn]
+    pairs = [make_sample(case, z, size, zoom, augmentation, rng) for case, z in drawn]
     return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
 
 
@@ -102,9 +108,10 @@ def _draw_slice(cases: Sequence[Case], tumour_share: float | None, rng: np.rando
     return case, int(rng.integers(len(case.images)))
 
 
-def _make_sample(
+def make_sample(
     case: Case, z: int, size: int, zoom: float, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return one draw of a slice: the image ``(size, size, 3)`` in 0..1 and its mask ``(size, size, 1)``, float32."""
     outside = draw_outside(augmentation, rng)
     windows = case.stripped if outside == "skull removed" and case.stripped is not None else case.windows
     centre = case.centre if size < max(case.images.shape[1:3]) else _middle(case)

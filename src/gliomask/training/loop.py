@@ -21,6 +21,7 @@ from gliomask.errors import InputError
 from gliomask.metrics import confusion, dice, iou, pixel_accuracy
 from gliomask.models import sha256_of
 from gliomask.preprocess import apply_windows
+from gliomask.training.logs import log_history
 from gliomask.training.losses import binary_pixel_accuracy, soft_dice, soft_iou
 from gliomask.training.recipes import Recipe, Stage
 
@@ -115,6 +116,7 @@ def train(
         if state.step % steps_per_epoch == 0:
             _end_epoch(model, state, held_out, recipe, steps_per_epoch)
             write_history(state.history, settings.output / HISTORY)
+            log_history(state.history, settings.output)
             report(_progress(state, epochs, steps_per_epoch, (time.monotonic() - started) / (state.step - first_step)))
         if state.step % steps_per_epoch == 0 or time.monotonic() - saved > settings.checkpoint_s:
             _save(model, state, identity, settings.output / CHECKPOINT)
