@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gliomask import __version__
-from gliomask.errors import GliomaskError
+from gliomask.errors import EngineError, GliomaskError
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -198,6 +198,16 @@ def _evaluated(options: argparse.Namespace) -> Any:
     return cross_validate(options.data, options.cross_validation, protocol, **wanted)
 
 
+def _calibrate(options: argparse.Namespace) -> int:
+    from gliomask.evaluation.calibrate import calibrate, format_calibrated, write_to_records
+
+    calibrated = calibrate(options.data, options.cross_validation, options.split, options.threads, _progress_bar(options.json))
+    _print(json.dumps(calibrated.as_json(), indent=2) if options.json else format_calibrated(calibrated))
+    for record in write_to_records(calibrated, options.write):
+        (_say if options.json else _print)(f"written: {record.path.with_suffix('.json')}")
+    return DONE
+
+
 def _split(options: argparse.Namespace) -> int:
     from gliomask.dataset import SEALED, index_dataset, make_folds, sealed_patients, write_split
 
@@ -213,6 +223,16 @@ def _train(options: argparse.Namespace) -> int:
     from gliomask.training.command import run_training  # Keras: seconds and a gigabyte
 
     run_training(options, _print)
+    return DONE
+
+
+def _ensemble(options: argparse.Namespace) -> int:
+    try:
+        from gliomask.training.ensemble import export_ensemble
+    except ImportError as error:
+        raise EngineError(f"an ensemble needs {error.name}. Install it: pip install 'gliomask[train]'.") from error
+    record = export_ensemble(options.members, options.output, options.name)
+    _print(f"written: {record.path} and its record, {record.path.stat().st_size / 1e6:.1f} MB, {len(options.members)} networks")
     return DONE
 
 
@@ -249,7 +269,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gliomask {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_segment, _add_measure, _add_report, _add_evaluate, _add_app, _add_info, _add_train, _add_split):
+    for add in (
+        _add_segment,
+        _add_measure,
+        _add_report,
+        _add_evaluate,
+        _add_calibrate,
+        _add_app,
+        _add_info,
+        _add_train,
+        _add_ensemble,
+        _add_split,
+    ):
         add(commands)
     return parser
 
@@ -328,6 +359,21 @@ def _add_evaluate(commands: Any) -> None:
     _json_option(parser)
 
 
+def _add_calibrate(commands: Any) -> None:
+    parser = _command(
+        commands, "calibrate", _calibrate,
+        "fit calibration and expected Dice on patients that the models were not trained on",
+        "gliomask calibrate kaggle_3m/ --cross-validation runs/ --write runs/fold0/fold0.json",
+        "Tells how the fits hold on folds that they had no part of. Needs models of two folds or more, and the extra [evaluate].",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("--cross-validation", type=Path, required=True, metavar="RUNS", help="as of gliomask evaluate")
+    parser.add_argument("--write", type=Path, nargs="+", default=[], metavar="RECORD", help="models' records (.json) to set the fits in")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: all this process may use)")
+    _split_option(parser)
+    _json_option(parser)
+
+
 def _add_train(commands: Any) -> None:
     parser = _command(
         commands, "train", _train,
@@ -352,6 +398,18 @@ def _add_train(commands: Any) -> None:
         "--brain-masks", type=Path, metavar="DIR", help="DIR/<patient>/<slice>_mask.png for removing the skull as brain extraction does"
     )
     _split_option(parser)
+
+
+def _add_ensemble(commands: Any) -> None:
+    parser = _command(
+        commands, "ensemble", _ensemble,
+        "make one model of several: the mean of their probabilities (needs the extra [train])",
+        "gliomask ensemble runs/fold*/fold*.onnx --name ensemble --output runs/ensemble",
+        "Weights are stored in half precision. Slices are seen mirrored too.",
+    )  # fmt: skip
+    parser.add_argument("members", type=Path, nargs="+", metavar="MODEL", help="networks (.onnx) with their records beside them")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write NAME.onnx and NAME.json into")
+    parser.add_argument("--name", type=_plain_name, default="ensemble", help="what to call the model (default: %(default)s)")
 
 
 def _add_split(commands: Any) -> None:

@@ -1,6 +1,8 @@
 """Cross-validation: every patient is scored by the model of the fold that the patient was held out in."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -23,7 +25,7 @@ def cross_validate(
 ) -> Evaluation:
     """Return the pooled scores of one model for each fold, each on the patients of its own fold alone.
 
-    Patients of the sealed test set are left out.
+    Patients of the sealed test set are left out, and so are those of folds without a model; the notes say so.
 
     Parameters
     ----------
@@ -40,14 +42,13 @@ def cross_validate(
     Raises
     ------
     InputError
-        A fold has no model or two, a patient has no fold, or a model was trained on a patient that it
+        No fold has a model, one has two, a patient has no fold, or a model was trained on a patient that it
         would score, or does not say whom it was trained on.
     ModelError, EngineError
         A model cannot be used.
     """
     models = fold_models(runs)
-    patients, sealed = _patients(data, read_split(protocol.split))
-    _check_folds(runs, models, patients)
+    patients, left_out = held_out_patients(data, runs, models, protocol.split)
     scored: list[Scored] = []
     thresholds: set[float] = set()
     ordered = [patient for _, patient in patients]
@@ -58,9 +59,10 @@ def cross_validate(
         scored += [score_patient(patient, segmenter, protocol, fold) for patient in group]
     scored.sort(key=lambda s: s.score.name)
     used = [(fold, models[fold]) for fold in sorted({fold for fold, _ in patients})]
+    folds = f"{len(used)} of {len(used) + len(left_out.folds)} folds" if left_out.folds else f"{len(used)}-fold"
     cuts = ", ".join(f"{cut:g}" for cut in sorted(thresholds))
     return Evaluation(
-        f"{len(used)}-fold cross-validation of {', '.join(sorted({m.name for _, m in used}))}, threshold {cuts}, {protocol.input}",
+        f"{folds} cross-validation of {', '.join(sorted({m.name for _, m in used}))}, threshold {cuts}, {protocol.input}",
         tuple(s.score for s in scored),
         "cross-validation",
         protocol.input,
@@ -68,7 +70,7 @@ def cross_validate(
         tuple(used),
         calibration=pooled_by_role(scored),
         pictures=pictures_of(scored),
-        notes=tuple(_notes(used, sealed)),
+        notes=tuple(_notes(used, left_out)),
     )
 
 
@@ -98,24 +100,43 @@ def fold_models(runs: Path) -> dict[str, ModelRecord]:
     return models
 
 
-def _patients(data: Path, split: Mapping[str, str]) -> tuple[list[tuple[str, Patient]], int]:
-    """Return the patients with their folds, fold by fold, and how many of the sealed test set were left out."""
+@dataclass(frozen=True)
+class LeftOut:
+    """Who is not in a cross-validation: how many of the sealed test set, and the patients of each fold without a model."""
+
+    sealed: int
+    folds: Mapping[str, int]
+
+
+def held_out_patients(
+    data: Path, runs: Path, models: Mapping[str, ModelRecord], split_file: Path | None = None
+) -> tuple[list[tuple[str, Patient]], LeftOut]:
+    """Return the patients with their folds, fold by fold, for whom there is a model that was trained without them, and who is left out.
+
+    Raises
+    ------
+    InputError
+        A patient has no fold in the split, no fold has a model, or a model was trained on a patient of its own fold.
+    """
+    split = read_split(split_file)
     everyone = index_dataset(data)
     if unknown := [p.name for p in everyone if p.name not in split]:
         raise InputError(f"patients without a fold in the split: {', '.join(unknown)}. Make a new one: gliomask split DATA.")
     usable = [p for p in everyone if split[p.name] != SEALED and p.name not in sealed_patients()]
     if not usable:
         raise InputError(f"{data}: none of its {len(everyone)} patients is in a fold of the cross-validation.")
-    return sorted(((split[p.name], p) for p in usable), key=lambda pair: (pair[0], pair[1].name)), len(everyone) - len(usable)
+    counts = Counter(split[p.name] for p in usable)
+    missing = {fold: count for fold, count in sorted(counts.items()) if fold not in models}
+    if len(missing) == len(counts):
+        raise InputError(f"{runs}: models for fold {', '.join(sorted(models))}, but the patients are of fold {', '.join(missing)}.")
+    patients = sorted(((split[p.name], p) for p in usable if split[p.name] in models), key=lambda pair: (pair[0], pair[1].name))
+    _check_models(models, patients)
+    return patients, LeftOut(len(everyone) - len(usable), missing)
 
 
-def _check_folds(runs: Path, models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
-    """Refuse what would be no cross-validation: folds without a model, and models that saw their patients."""
-    wanted = {fold for fold, _ in patients}
-    if missing := sorted(wanted - set(models)):
-        found = ", ".join(sorted(models))
-        raise InputError(f"{runs}: no model for fold {', '.join(missing)}; found those for {found}. Train: gliomask train --fold.")
-    for fold in sorted(wanted):
+def _check_models(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
+    """Refuse models that saw patients whom they would score."""
+    for fold in sorted({fold for fold, _ in patients}):
         trained = set(models[fold].training["patients"])
         if seen := sorted(patient.name for own, patient in patients if own == fold and patient.name in trained):
             raise InputError(
@@ -124,7 +145,7 @@ def _check_folds(runs: Path, models: Mapping[str, ModelRecord], patients: Sequen
             )
 
 
-def _notes(used: Sequence[tuple[str, ModelRecord]], sealed: int) -> Iterator[str]:
+def _notes(used: Sequence[tuple[str, ModelRecord]], left_out: LeftOut) -> Iterator[str]:
     """Yield what weakens the proof, and who is not in it."""
     if started := [fold for fold, model in used if model.training.get("initial_weights")]:
         yield (
@@ -133,5 +154,7 @@ def _notes(used: Sequence[tuple[str, ModelRecord]], sealed: int) -> Iterator[str
         )
     if chosen := [fold for fold, model in used if model.training.get("chosen_on_held_out")]:
         yield f"The epoch of fold {', '.join(chosen)} was chosen on its held-out patients, so their scores are on the high side."
-    if sealed:
-        yield f"{sealed} patients of the sealed test set were left out."
+    for fold, count in left_out.folds.items():
+        yield f"Fold {fold} has no model, so its {count} patients are not among the scores."
+    if left_out.sealed:
+        yield f"{left_out.sealed} patients of the sealed test set were left out."

@@ -54,6 +54,7 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
         threshold=0.5,
         licence=WEIGHTS_LICENCE,
         recipe=recipe.name,
+        postprocessing=recipe.postprocessing,
         training=training,
         scores={"export_difference": difference},
         folder=folder,

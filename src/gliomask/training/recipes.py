@@ -1,11 +1,12 @@
 """Training recipes: everything that decides a model, as data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 
 from gliomask.dataset.augment import ROTATION_FLIP_SCALE, Augmentation
+from gliomask.postprocess import Postprocessing
 from gliomask.preprocess import Normalisation
 from gliomask.training import losses, networks
 
@@ -46,6 +47,8 @@ class Recipe:
         the validation patients.
     validation_stride
         Every how many slices of a validation patient are scored while training.
+    postprocessing
+        What the exported model's record asks for; no part of the training.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Recipe:
     cosine: bool = False
     patience: int | None = None
     validation_stride: int = 1
+    postprocessing: Postprocessing = field(default_factory=Postprocessing)
 
 
 def _adamw(learning_rate: float) -> keras.optimizers.Optimizer:

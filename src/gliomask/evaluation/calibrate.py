@@ -1,0 +1,130 @@
+"""What ``gliomask calibrate`` does: cases that no model was trained on, the fits, and how far they hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliomask.confidence import Calibration
+from gliomask.dataset import Patient
+from gliomask.errors import InputError
+from gliomask.evaluation.cross_validation import fold_models, held_out_patients
+from gliomask.evaluation.fitting import Fit, FittingCase, Kind, cross_fitted, fit, summarise_predictions
+from gliomask.evaluation.protocol import Progress, no_progress
+from gliomask.io import write_text
+from gliomask.models import ModelRecord, read_record
+from gliomask.segmentation import Segmenter
+from gliomask.volume import Volume
+
+SLICE_STRIDE = 4
+"""Every how many slices of a patient one is looked at by itself; neighbours say the same twice."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The fits, on which folds, and what fits without a fold come to on that fold.
+
+    ``report`` has the calibration error before and after and, for volumes and slices, how expected and
+    true Dice go together.
+    """
+
+    folds: tuple[str, ...]
+    patients: int
+    fit: Fit
+    report: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as plain types."""
+        agreement = {kind: {"weights": model.weights, "errors": model.errors} for kind, model in self.fit.agreement.items()}
+        calibration = {"scale": self.fit.calibration.scale, "offset": self.fit.calibration.offset}
+        return {"folds": self.folds, "patients": self.patients, "calibration": calibration, "agreement": agreement, **self.report}
+
+
+def calibrate(
+    data: Path, runs: Path, split: Path | None = None, threads: int | None = None, progress: Progress = no_progress
+) -> Calibrated:
+    """Return calibration and expected agreement, fitted on each fold's patients as the model without that fold sees them.
+
+    All channels and FLAIR alone count alike, so that one fit serves both. Errors are those of fits that
+    had no case of the fold that they are told for.
+
+    Parameters
+    ----------
+    data, runs, split, threads, progress
+        As of :func:`gliomask.evaluation.cross_validate`.
+
+    Raises
+    ------
+    InputError
+        There are models of fewer than two folds, or one was trained on a patient of its own fold.
+    """
+    models = fold_models(runs)
+    patients, _ = held_out_patients(data, runs, models, split)
+    if len({fold for fold, _ in patients}) < 2:
+        raise InputError(f"{runs}: models of one fold alone; a fit is made on some folds and checked on another, so give two or more.")
+    fold_of = {patient.name: fold for fold, patient in patients}
+    segmenters: dict[str, Segmenter] = {}
+    cases: list[FittingCase] = []
+    for patient in progress([patient for _, patient in patients]):
+        fold = fold_of[patient.name]
+        if fold not in segmenters:
+            segmenters = {fold: Segmenter(replace(models[fold], calibration=Calibration()), threads=threads)}  # one in memory at a time
+        cases += _cases(patient, fold, segmenters[fold])
+    first = next(iter(models.values()))
+    predictions, errors = cross_fitted(cases, first.threshold, first.postprocessing.smallest_share)
+    kinds: dict[str, Any] = {
+        kind: summarise_predictions([p for p in predictions if p.kind == kind]) for kind in sorted({p.kind for p in predictions})
+    }
+    fitted = fit(cases, first.threshold, first.postprocessing.smallest_share)
+    folds = tuple(sorted(set(fold_of.values())))
+    return Calibrated(folds, len(fold_of), fitted, {"calibration_error": errors, "expected_dice": kinds})
+
+
+def _cases(patient: Patient, fold: str, segmenter: Segmenter) -> list[FittingCase]:
+    images, reference = patient.load()
+    cases = []
+    for voxels in (images, images[..., 1:2]):
+        cases.append(_case(patient.name, fold, "volume", segmenter, voxels, reference))
+        for z in range(0, len(images), SLICE_STRIDE):
+            cases.append(_case(patient.name, fold, "slice", segmenter, voxels[z : z + 1], reference[z : z + 1]))
+    return cases
+
+
+def _case(
+    patient: str, fold: str, kind: Kind, segmenter: Segmenter, voxels: NDArray[np.uint8], reference: NDArray[np.bool_]
+) -> FittingCase:
+    probability = segmenter.segment(Volume(voxels), force=True).probability
+    return FittingCase(patient, fold, kind, probability.astype(np.float16), reference)
+
+
+def write_to_records(calibrated: Calibrated, paths: Sequence[Path]) -> list[ModelRecord]:
+    """Set calibration and expected agreement in models' records, with what they come to beside the scores, and return the records."""
+    records = []
+    for path in paths:
+        record = read_record(path)
+        scores = dict(record.scores) | {"confidence": {"folds": calibrated.folds, "patients": calibrated.patients, **calibrated.report}}
+        record = replace(record, calibration=calibrated.fit.calibration, agreement=calibrated.fit.agreement, scores=scores)
+        write_text(record.to_json(), path)
+        records.append(record)
+    return records
+
+
+def format_calibrated(calibrated: Calibrated) -> str:
+    """Return the fits and what they come to as lines for a person."""
+    fitted, report = calibrated.fit, calibrated.report
+    lines = [
+        f"{calibrated.patients} patients of folds {', '.join(calibrated.folds)}, each as the model without its fold sees it",
+        f"calibration: log-odds times {fitted.calibration.scale:.3f} plus {fitted.calibration.offset:.3f}",
+    ]
+    before, after = report["calibration_error"]["before"], report["calibration_error"]["after"]
+    lines += [f"  expected calibration error, {where}: {before[where]:.4f} before, {after[where]:.4f} after" for where in before]
+    for kind, held in report["expected_dice"].items():
+        lines += [
+            f"expected Dice of a {kind}, {held['cases']} cases in which something is marked",
+            f"  rank correlation with the true Dice {held['spearman']:.3f}, mean absolute error {held['mean_absolute_error']:.3f}",
+            f"  90 % intervals hold for {100 * held['coverage']:.1f} %, mean width {held['mean_width']:.3f}",
+        ]
+    return "\n".join(lines)
