@@ -28,7 +28,7 @@ class BrightEngine:
 
 @pytest.fixture
 def bright() -> Segmenter:
-    segmenter = Segmenter()
+    segmenter = Segmenter(force=True)  # it is given boxes and black, which are no heads
     segmenter.engine = BrightEngine()
     return segmenter
 

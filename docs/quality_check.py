@@ -1,0 +1,340 @@
+"""Fit the quality check and measure it: how many real slices it refuses, and what it lets through.
+
+    uv run --with scikit-learn --with scikit-image --with nilearn --with-editable '.[dicom]' python docs/quality_check.py kaggle_3m/
+
+Writes ``src/gliomask/quality.json`` and prints rates. Fitted on the patients of folds 1 to 4, with
+limits chosen by leaving each of these folds out in turn; the rates are those of fold 0, which nothing
+was fitted to or chosen on. What is not FLAIR is made of the same patients (their T1, reformats, CT
+drawn on their heads), of what image packages ship, half of it for measuring, and of drawings.
+"""
+
+import json
+import sys
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from multiprocessing import Pool
+from pathlib import Path
+
+import nibabel
+import nilearn
+import numpy as np
+import skimage
+from PIL import Image
+from scipy.ndimage import binary_fill_holes, distance_transform_edt
+from sklearn.neural_network import MLPClassifier
+
+import gliomask
+from gliomask import draw_phantom
+from gliomask.appearance import appearance
+from gliomask.dataset import index_dataset, read_split
+from gliomask.dataset.index import Patient
+from gliomask.quality import FEW, KINDS, MOST_SLICES
+
+Plane = np.ndarray
+Row = tuple[str, str, str, str, float, dict[str, float]]  # kind, what, variant, group (a patient), height in the head, appearance
+
+PIXEL_MM, HEAD_MM = 240 / 256, (135.0, 160.0)
+SHARE_ALTERED = 0.3  # of the slices, in which all variants are made
+TEST_FOLD = "0"
+# Shares of the real slices that are refused for looking like these, in folds left out of the fit: under a hundredth together.
+REFUSED_IN_FITTING = {"t1": 0.004, "not_axial": 0.0025, "ct": 0.0005, "no_head": 0.0015}
+OFTEN = 5  # times that each of the few pictures of CT, of no head and of drawn heads counts in the fit
+REFUSED_ALTERED = 0.01  # of the altered volumes in folds left out; of those as they are none
+HIGHEST_LIMIT = -0.5  # nothing is refused that looks more like FLAIR than not
+
+
+def head_depth(plane: Plane) -> Plane:
+    """Return the distance below the head's outline in radii of its disc."""
+    bright = plane[plane > plane.mean()]
+    head = binary_fill_holes(plane > 0.3 * np.median(bright)) if bright.size else plane > 0
+    return distance_transform_edt(head) / max(np.sqrt(head.sum() / np.pi), 1.0)
+
+
+def without_skull(plane: Plane, reference: Plane, rng: np.random.Generator) -> Plane:
+    """Return the plane with what lies near the head's outline taken off, roughly as brain extraction does."""
+    return plane * (head_depth(reference) > rng.uniform(0.13, 0.2))
+
+
+def moved(plane: Plane, rng: np.random.Generator, degrees: float = 15.0, zoom: tuple[float, float] = (0.75, 1.25)) -> Plane:
+    """Return the plane turned, scaled and shifted."""
+    height, width = plane.shape
+    angle, scale = np.deg2rad(rng.uniform(-degrees, degrees)), 1 / rng.uniform(*zoom)
+    c, s = np.cos(angle) * scale, np.sin(angle) * scale
+    right, down = rng.uniform(-0.06, 0.06, 2) * width
+    matrix = (c, s, width / 2 * (1 - c) - s * height / 2 + right, -s, c, height / 2 * (1 - c) + s * width / 2 + down)
+    image = Image.fromarray(plane.astype(np.float32))
+    return np.asarray(image.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR))
+
+
+def altered(plane: Plane, rng: np.random.Generator) -> Plane:
+    """Return the plane with another contrast, uneven coils, noise and sometimes a display's window."""
+    largest = float(plane.max()) or 1.0
+    plane = np.maximum(plane / largest, 0.0) ** rng.uniform(0.75, 1.35) * largest
+    y, x = np.mgrid[-1 : 1 : plane.shape[0] * 1j, -1 : 1 : plane.shape[1] * 1j]
+    slopes = rng.normal(0, 0.12, 3)
+    plane = plane * np.exp(slopes[0] * x + slopes[1] * y + slopes[2] * x * y)
+    tissue = float(np.median(plane[plane > plane.mean()])) if plane.max() > 0 else 1.0
+    noise = rng.normal(0, rng.uniform(0, 0.05) * tissue, (2, *plane.shape))
+    plane = np.hypot(plane + noise[0], noise[1])
+    return np.minimum(plane, np.percentile(plane, rng.uniform(98.5, 99.9))) if rng.random() < 0.25 else plane
+
+
+def reformats(volume: Plane, reference: Plane, rng: np.random.Generator, count: int = 3) -> Iterator[tuple[Plane, Plane]]:
+    """Yield sagittal and coronal planes of a volume ``(z, y, x)`` and of its FLAIR, in true proportions."""
+    middle = head_depth(reference[len(reference) // 2]) > 0
+    for axis in (1, 2):
+        present = np.flatnonzero(middle.any(axis=2 - axis))
+        low, high = np.percentile(present, (15, 85))
+        for number in rng.uniform(low, high, count).astype(int):
+            height = int(rng.uniform(*HEAD_MM) / PIXEL_MM)
+            margin = (256 - height) // 2 if rng.random() < 0.6 else 0
+            planes = []
+            for source in (volume, reference):
+                image = Image.fromarray(np.ascontiguousarray(source.take(number, axis=axis)[::-1]))
+                planes.append(np.pad(np.asarray(image.resize((256, height), Image.Resampling.BICUBIC)).clip(0), ((margin, margin), (0, 0))))
+            yield planes[0], planes[1]
+
+
+def as_ct(flair: Plane, t1: Plane, rng: np.random.Generator) -> Plane:
+    """Return CT in a brain's window drawn on a head: bone cut off at white, even tissue, dark fluid, at times the table."""
+    depth, thickness = head_depth(flair), rng.uniform(0.08, 0.13)
+    head, brain = depth > 0, depth > 0.05 + thickness
+    grey = rng.uniform(90, 150)
+    weighting = t1 / max(float(np.median(t1[brain])), 1.0) if brain.any() else t1
+    image = np.where(head, rng.uniform(40, 80), 0.0)
+    image[brain] = grey * (1 + 0.06 * np.clip(weighting[brain] - 1, -1, 1))
+    image[brain & (weighting < 0.5)] = grey / 2
+    image[(depth > 0.05) & ~brain] = 255 if rng.random() < 0.7 else 230
+    image = image + rng.normal(0, 0.04 * grey, image.shape) * head
+    if rng.random() < 0.5:
+        y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+        lowest = np.nonzero(head)[0].max()
+        image[(abs(np.hypot(y - (lowest + 4 - 150), x - 128) - 150) < 2) & (y > lowest - 40)] = 120
+    return np.clip(image, 0, 255)
+
+
+def chest(rng: np.random.Generator) -> Plane:
+    """Return a drawn chest film: lungs, spine, ribs and heart."""
+    y, x = np.mgrid[-1:1:256j, -1:1:256j]
+    image = np.full((256, 256), rng.uniform(120, 200))
+    for side in (-1, 1):
+        lung = np.hypot((x - side * 0.45) / rng.uniform(0.28, 0.38), (y + 0.05) / rng.uniform(0.6, 0.75))
+        image -= rng.uniform(60, 120) / (1 + np.exp(30 * (lung - 1)))
+    image += 40 * (abs(x) < 0.1) + 25 * np.sin(y * rng.uniform(25, 40) + 6 * abs(x)) * (abs(x) < 0.85)
+    image += 60 * np.exp(-(((x - 0.15) / 0.3) ** 2) - ((y - 0.4) / 0.3) ** 2)
+    return np.clip(image * (abs(x) < rng.uniform(0.85, 1.1)) + rng.normal(0, 5, image.shape), 0, 255)
+
+
+def clouds(rng: np.random.Generator) -> Plane:
+    """Return noise of the spectrum that photographs have."""
+    f = np.fft.fftfreq(256)
+    spectrum = np.fft.fft2(rng.normal(size=(256, 256))) / (np.hypot(f[:, None], f) + 1 / 512) ** rng.uniform(0.8, 2)
+    image = np.fft.ifft2(spectrum).real
+    return 255 * (image - image.min()) / np.ptp(image)
+
+
+def text(rng: np.random.Generator) -> Plane:
+    """Return lines of dark strokes on white paper, or the reverse."""
+    page = np.full((256, 256), 250.0)
+    for y in range(10, 246, int(rng.integers(8, 16))):
+        x = 12
+        while x < 236:
+            width = int(rng.integers(4, 22))
+            page[y : y + 5, x : min(x + width, 240)] = rng.uniform(0, 60)
+            page[y : y + 5, x : x + width : 3] = 230
+            x += width + 5
+    return page if rng.random() < 0.7 else 255 - page
+
+
+def gradient(rng: np.random.Generator) -> Plane:
+    """Return a plane that brightens evenly in one direction."""
+    y, x = np.mgrid[-1:1:256j, -1:1:256j]
+    angle = rng.uniform(0, 2 * np.pi)
+    return 128 + 90 * (x * np.cos(angle) + y * np.sin(angle))
+
+
+def discs(rng: np.random.Generator) -> Plane:
+    """Return bright discs on black."""
+    y, x = np.mgrid[-1:1:256j, -1:1:256j]
+    image = np.zeros((256, 256))
+    for _ in range(rng.integers(1, 9)):
+        cy, cx = rng.uniform(-0.8, 0.8, 2)
+        image[np.hypot(y - cy, x - cx) < rng.uniform(0.05, 0.4)] = rng.uniform(80, 255)
+    return np.clip(image + rng.normal(0, 6, image.shape), 0, 255)
+
+
+DRAWINGS: dict[str, Callable[[np.random.Generator], Plane]] = {
+    "chest film": chest, "clouds": clouds, "text": text, "gradient": gradient, "discs": discs,
+}  # fmt: skip
+
+
+def rows_of_patient(patient: Patient) -> list[Row]:
+    """Return appearances of all that is made of one patient."""
+    rng = np.random.default_rng(zlib.crc32(patient.name.encode()))
+    images = patient.load()[0]
+    rows: list[Row] = []
+
+    def add(kind: str, what: str, variant: str, plane: Plane, height: float) -> None:
+        if plane.max() > plane.min() and (found := appearance(plane)) is not None:
+            rows.append((kind, what, variant, patient.name, height, found))
+
+    sequences = [c for c in (0, 2) if not np.array_equal(images[..., c], images[..., 1])]
+    for z, image in enumerate(images):
+        height, flair = (z + 0.5) / len(images), image[..., 1].astype(np.float32)
+        add("flair", "FLAIR", "as it is", image[..., 1], height)
+        if flair.max() == 0 or rng.random() > SHARE_ALTERED:
+            continue
+        bare = without_skull(flair, flair, rng)
+        add("flair", "FLAIR", "no skull", bare, height)
+        add("flair", "FLAIR", "altered", altered(moved(flair, rng), rng), height)
+        add("flair", "FLAIR", "no skull, altered", altered(moved(bare, rng), rng), height)
+        for c in sequences:
+            what, t1 = ("T1", "", "T1 with contrast")[c], image[..., c].astype(np.float32)
+            add("t1", what, "as it is", t1, height)
+            bare = without_skull(t1, flair, rng)
+            add("t1", what, "no skull", bare, height)
+            add("t1", what, "altered", altered(moved(t1 if rng.random() < 0.5 else bare, rng), rng), height)
+        if 0.3 < height < 0.8:
+            add("ct", "CT, drawn", "as it is", as_ct(flair, image[..., 0].astype(np.float32), rng), height)
+    reference = images[..., 1].astype(np.float32)
+    for c in (1, *sequences):
+        what = "sagittal or coronal " + ("FLAIR" if c == 1 else "T1")
+        for plane, flair in reformats(images[..., c].astype(np.float32), reference, rng):
+            add("not_axial", what, "as it is", plane, 0.5)
+            bare = without_skull(plane, flair, rng)
+            add("not_axial", what, "altered", altered(moved(plane if rng.random() < 0.5 else bare, rng), rng), 0.5)
+    for what, draw in DRAWINGS.items():
+        for _ in range(2):
+            add("no_head", what, "drawn", draw(rng), 0.5)
+    return rows
+
+
+def rows_of_packages() -> list[Row]:
+    """Return appearances of scikit-image's pictures, of an average T1 and of drawn heads."""
+    rng = np.random.default_rng(0)
+    planes: list[tuple[str, str, str, str, Plane]] = []
+    for path in sorted(Path(skimage.__file__).parent.glob("data/*")):
+        if path.suffix in (".png", ".jpg", ".gif"):
+            green = np.asarray(Image.open(path).convert("RGB"), np.float32)[..., 1]
+            planes.append(("no_head", "scikit-image's samples", "as it is", path.name, green))
+            planes += [("no_head", "scikit-image's samples", "altered", path.name, moved(green, rng, 180, (1.0, 1.6))) for _ in range(5)]
+    folder = Path(nilearn.__file__).parent / "datasets" / "data"
+    t1, grey, white = (
+        np.asarray(nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz").dataobj, np.float32)
+        for name in ("t1", "gm", "wm")
+    )
+    fluid = np.clip(255 - grey - white, 0, None) * (t1 > 0)
+    for axis in range(3):
+        for number in range(30, t1.shape[axis] - 30, 4):
+            flair = (100 * grey + rng.uniform(75, 92) * white + rng.uniform(20, 60) * fluid) / 255
+            for kind, what, volume in (("t1", "MNI average T1", t1), ("flair", "FLAIR made of the MNI average", flair)):
+                plane = np.pad(np.rot90(volume.take(number, axis)), 20)
+                for variant, shown in (("as it is", plane), ("altered", altered(moved(plane, rng), rng))):
+                    name = what if axis == 2 else f"sagittal or coronal, {what}"
+                    planes.append((kind if axis == 2 else "not_axial", name, variant, f"MNI {number % 16}", shown))
+    for seed in range(4):
+        heads = [plane for plane in draw_phantom(seed=seed).voxels[..., 1].astype(np.float32)]
+        for plane in heads:
+            for variant, shown in (("as it is", plane), ("altered", altered(moved(plane, rng), rng))):
+                planes.append(("flair", "drawn head", variant, f"phantom {seed}", shown))
+    found = ((*about, 0.5, appearance(plane)) for *about, plane in planes)
+    return [row for row in found if row[-1] is not None]  # type: ignore[misc]
+
+
+class Table:
+    """Appearances as columns."""
+
+    def __init__(self, rows: list[Row], split: dict[str, str]) -> None:
+        self.names = tuple(rows[0][-1])
+        self.kind, self.what, self.variant, self.group = (np.array([row[i] for row in rows]) for i in range(4))
+        self.height = np.array([row[4] for row in rows])
+        self.numbers = np.array([[row[-1][name] for name in self.names] for row in rows])
+        # What is no patient's is spread over the folds by its name, so that it is measured on other pictures than fitted.
+        self.fold = np.array([split.get(g, str(zlib.crc32(g.encode()) % 5)) for g in self.group])
+
+
+def fit(table: Table, chosen: np.ndarray) -> dict[str, object]:
+    """Return the network fitted to the chosen rows, as ``quality.json`` holds it."""
+    kinds = np.array([KINDS.index(k) for k in table.kind])
+    rows = np.flatnonzero(chosen)
+    rows = np.repeat(rows, np.where(np.isin(table.kind[rows], ("ct", "no_head")) | (table.what[rows] == "drawn head"), OFTEN, 1))
+    numbers = table.numbers[rows]
+    mean, scale = numbers.mean(axis=0), np.maximum(numbers.std(axis=0), 1e-3)
+    network = MLPClassifier((32,), alpha=1.0, max_iter=25, batch_size=128, learning_rate_init=2e-3, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is stopped before it converges, on purpose
+        network.fit(np.clip((numbers - mean) / scale, -4, 4), kinds[rows])
+    layers = [
+        {"weights": w.round(4).tolist(), "bias": b.round(4).tolist()} for w, b in zip(network.coefs_, network.intercepts_, strict=True)
+    ]
+    return {"names": table.names, "mean": mean.round(5).tolist(), "scale": scale.round(5).tolist(), "layers": layers}
+
+
+def log_probabilities(table: Table, content: dict[str, object]) -> np.ndarray:
+    """Return those of every row."""
+    from gliomask.quality import Judge
+
+    layers = tuple((np.array(layer["weights"]), np.array(layer["bias"])) for layer in content["layers"])  # type: ignore[attr-defined]
+    judge = Judge(table.names, np.array(content["mean"]), np.array(content["scale"]), layers, np.empty(0), np.empty(0))
+    return judge.log_probabilities(table.numbers)
+
+
+def margins(evidence: np.ndarray) -> np.ndarray:
+    """Return by how much FLAIR is likelier than each other kind, ``(n, kinds - 1)``."""
+    return evidence[:, :1] - evidence[:, 1:]
+
+
+def volume_margins(table: Table, evidence: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the margins of patients' volumes over their middle slices, a row for each group that has enough of them."""
+    middle = rows & (table.height > 0.25) & (table.height < 0.75)
+    groups = [np.flatnonzero(middle & (table.group == g))[:MOST_SLICES] for g in np.unique(table.group[middle])]
+    found = [evidence[g].mean(axis=0) for g in groups if len(g) >= FEW]
+    return margins(np.array(found)) if found else np.empty((0, len(KINDS) - 1))
+
+
+def limits(table: Table) -> dict[str, list[float]]:
+    """Return the limits for slices and volumes, from each fold but the measured one left out in turn."""
+    evidence = np.full((len(table.kind), len(KINDS)), np.nan)
+    for fold in sorted(set(table.fold) - {TEST_FOLD}):
+        content = fit(table, (table.fold != fold) & (table.fold != TEST_FOLD))
+        rows = table.fold == fold
+        evidence[rows] = log_probabilities(table, content)[rows]
+    real = (table.what == "FLAIR") & (table.fold != TEST_FOLD)
+    slices = margins(evidence[real & (table.variant == "as it is")])
+    volumes = {str(v): volume_margins(table, evidence, real & (table.variant == v)) for v in np.unique(table.variant[real])}
+    altered_volumes = np.concatenate([m for v, m in volumes.items() if v != "as it is"])
+    found = {
+        "slice_limits": [np.quantile(m, REFUSED_IN_FITTING[k]) for k, m in zip(KINDS[1:], slices.T, strict=True)],
+        "volume_limits": np.minimum(volumes["as it is"].min(axis=0), np.quantile(altered_volumes, REFUSED_ALTERED, axis=0)),
+    }
+    return {name: [round(min(float(limit), HIGHEST_LIMIT), 3) for limit in values] for name, values in found.items()}
+
+
+def print_rates(table: Table, content: dict[str, object]) -> None:
+    """Print, on the fold that nothing was fitted to, the share refused of single slices and of volumes."""
+    evidence = log_probabilities(table, content)
+    margin, test = margins(evidence), table.fold == TEST_FOLD
+    for what in sorted(set(table.what[test]), key=lambda w: (table.kind[table.what == w][0], w)):
+        for variant in np.unique(table.variant[test & (table.what == what)]):
+            rows = test & (table.what == what) & (table.variant == variant)
+            refused = (margin[rows] < content["slice_limits"]).any(axis=1)
+            volumes = volume_margins(table, evidence, rows) if what in ("FLAIR", "T1", "T1 with contrast") else np.empty((0, 1))
+            told = f"; volumes {np.sum((volumes < content['volume_limits']).any(axis=1))} of {len(volumes)}" if len(volumes) else ""
+            sys.stdout.write(f"{what}, {variant}: refused {refused.sum()} of {rows.sum()} slices ({refused.mean():.1%}){told}\n")
+
+
+def main(data: Path) -> None:
+    """Make the pictures, fit, write and print."""
+    patients = index_dataset(data)
+    with Pool() as pool:
+        rows = [row for part in pool.imap(rows_of_patient, patients) for row in part] + rows_of_packages()
+    table = Table(rows, read_split())
+    content = fit(table, table.fold != TEST_FOLD) | limits(table)
+    path = Path(gliomask.__file__).with_name("quality.json")
+    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    print_rates(table, content)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
