@@ -40,7 +40,14 @@ class Calibrated:
         """Return everything as plain types."""
         agreement = {kind: {"weights": model.weights, "errors": model.errors} for kind, model in self.fit.agreement.items()}
         calibration = {"scale": self.fit.calibration.scale, "offset": self.fit.calibration.offset}
-        return {"folds": self.folds, "patients": self.patients, "calibration": calibration, "agreement": agreement, **self.report}
+        return {
+            "folds": self.folds,
+            "patients": self.patients,
+            "threshold": self.fit.threshold,
+            "calibration": calibration,
+            "agreement": agreement,
+            **self.report,
+        }
 
 
 def calibrate(
@@ -73,12 +80,12 @@ def calibrate(
         if fold not in segmenters:
             segmenters = {fold: Segmenter(replace(models[fold], calibration=Calibration()), threads=threads)}  # one in memory at a time
         cases += _cases(patient, fold, segmenters[fold])
-    first = next(iter(models.values()))
-    predictions, errors = cross_fitted(cases, first.threshold, first.postprocessing.smallest_share)
+    smallest_share = next(iter(models.values())).postprocessing.smallest_share
+    predictions, errors = cross_fitted(cases, smallest_share)
     kinds: dict[str, Any] = {
         kind: summarise_predictions([p for p in predictions if p.kind == kind]) for kind in sorted({p.kind for p in predictions})
     }
-    fitted = fit(cases, first.threshold, first.postprocessing.smallest_share)
+    fitted = fit(cases, smallest_share)
     folds = tuple(sorted(set(fold_of.values())))
     return Calibrated(folds, len(fold_of), fitted, {"calibration_error": errors, "expected_dice": kinds})
 
@@ -101,12 +108,17 @@ def _case(
 
 
 def write_to_records(calibrated: Calibrated, paths: Sequence[Path]) -> list[ModelRecord]:
-    """Set calibration and expected agreement in models' records, with what they come to beside the scores, and return the records."""
+    """Set calibration and expected agreement in models' records, with what they come to beside the scores, and return the records.
+
+    The threshold is set to what 0.5 becomes, so that masks stay as they are.
+    """
     records = []
+    threshold = round(calibrated.fit.threshold, 2)
     for path in paths:
         record = read_record(path)
         scores = dict(record.scores) | {"confidence": {"folds": calibrated.folds, "patients": calibrated.patients, **calibrated.report}}
-        record = replace(record, calibration=calibrated.fit.calibration, agreement=calibrated.fit.agreement, scores=scores)
+        fitted = calibrated.fit
+        record = replace(record, threshold=threshold, calibration=fitted.calibration, agreement=fitted.agreement, scores=scores)
         write_text(record.to_json(), path)
         records.append(record)
     return records
@@ -118,6 +130,7 @@ def format_calibrated(calibrated: Calibrated) -> str:
     lines = [
         f"{calibrated.patients} patients of folds {', '.join(calibrated.folds)}, each as the model without its fold sees it",
         f"calibration: log-odds times {fitted.calibration.scale:.3f} plus {fitted.calibration.offset:.3f}",
+        f"  0.5 becomes {fitted.threshold:.3f}",
     ]
     before, after = report["calibration_error"]["before"], report["calibration_error"]["after"]
     lines += [f"  expected calibration error, {where}: {before[where]:.4f} before, {after[where]:.4f} after" for where in before]

@@ -46,6 +46,16 @@ class Fit:
     calibration: Calibration
     agreement: dict[str, AgreementModel]
 
+    @property
+    def threshold(self) -> float:
+        """What the network's own 0.5 becomes, at which calibrated probabilities give the same mask."""
+        return threshold_of(self.calibration)
+
+
+def threshold_of(calibration: Calibration) -> float:
+    """Return what 0.5 becomes by a calibration."""
+    return float(calibration.apply(np.array(0.5, np.float32)))
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -57,18 +67,18 @@ class Prediction:
     agreement: Agreement
 
 
-def fit(cases: Sequence[FittingCase], threshold: float, smallest_share: float) -> Fit:
+def fit(cases: Sequence[FittingCase], smallest_share: float) -> Fit:
     """Return the calibration of whole volumes and the expected agreement of volumes and slices.
 
     Parameters
     ----------
-    threshold, smallest_share
-        How calibrated probabilities become a mask.
+    smallest_share
+        As of :class:`gliomask.postprocess.Postprocessing`.
     """
     calibration = fit_calibration([case for case in cases if case.kind == "volume"])
     tables: dict[str, list[tuple[tuple[float, ...], float]]] = {}
     for case in cases:
-        row = described(case, calibration, threshold, smallest_share)
+        row = described(case, calibration, smallest_share)
         if row is not None:
             tables.setdefault(case.kind, []).append(row)
     return Fit(calibration, {kind: fit_agreement(*zip(*rows, strict=True)) for kind, rows in tables.items()})
@@ -96,12 +106,10 @@ def fit_calibration(cases: Iterable[FittingCase], steps: int = 30) -> Calibratio
     return Calibration(float(weights[0]), float(weights[1]))
 
 
-def described(
-    case: FittingCase, calibration: Calibration, threshold: float, smallest_share: float
-) -> tuple[tuple[float, ...], float] | None:
+def described(case: FittingCase, calibration: Calibration, smallest_share: float) -> tuple[tuple[float, ...], float] | None:
     """Return a case's features and its Dice; None if nothing is marked."""
     probability = calibration.apply(case.probability.astype(np.float32))
-    mask, _ = without_satellites(probability >= threshold, smallest_share, slice_distance_mm(len(probability)))
+    mask, _ = without_satellites(probability >= threshold_of(calibration), smallest_share, slice_distance_mm(len(probability)))
     row = features(probability, mask)
     return None if row is None else (row, dice(confusion(mask, case.reference)))
 
@@ -124,18 +132,18 @@ def fit_agreement(rows: Sequence[tuple[float, ...]], dices: Sequence[float]) -> 
     return AgreementModel(tuple(float(w) for w in weights), (float(low), float(high)))
 
 
-def cross_fitted(cases: Sequence[FittingCase], threshold: float, smallest_share: float) -> tuple[list[Prediction], dict[str, Any]]:
+def cross_fitted(cases: Sequence[FittingCase], smallest_share: float) -> tuple[list[Prediction], dict[str, Any]]:
     """Return for every case what a fit without its fold expects of it, and what the calibration comes to on all folds."""
     predictions: list[Prediction] = []
     before, after = [], []
     for fold in sorted({case.fold for case in cases}):
-        fitted = fit([case for case in cases if case.fold != fold], threshold, smallest_share)
+        fitted = fit([case for case in cases if case.fold != fold], smallest_share)
         for case in (case for case in cases if case.fold == fold):
             raw = case.probability.astype(np.float32)
             if case.kind == "volume":
                 before.append(reliabilities(raw, case.reference))
                 after.append(reliabilities(fitted.calibration.apply(raw), case.reference))
-            row = described(case, fitted.calibration, threshold, smallest_share)
+            row = described(case, fitted.calibration, smallest_share)
             if row is not None and case.kind in fitted.agreement:
                 predictions.append(Prediction(case.patient, case.kind, row[1], fitted.agreement[case.kind].estimate(row[0])))
     errors = {

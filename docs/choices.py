@@ -1,0 +1,93 @@
+"""Score what can be done with a network's probabilities, fold by fold, each fold's patients by the model that never saw them.
+
+    python docs/choices.py kaggle_3m/ runs/
+
+*runs* is as for ``gliomask evaluate --cross-validation``. One line for each way of smoothing across
+slices, averaging with the mirrored slice, threshold and smallest lesion, for all channels and for
+FLAIR alone: mean Dice per patient of each fold, the lowest of any patient, and the share of
+tumour-free slices in which something is marked. A choice is made on some folds and reported on others.
+"""
+
+import argparse
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from gliomask import Segmenter, Volume
+from gliomask.confidence import Calibration
+from gliomask.evaluation.cross_validation import fold_models, held_out_patients
+from gliomask.metrics import confusion, dice
+from gliomask.postprocess import Postprocessing, slice_distance_mm, smooth_across_slices, without_satellites
+
+
+class Choice(NamedTuple):
+    """One way to make a mask of probabilities."""
+
+    mirrored: bool = False
+    smoothing_mm: float = 0.0
+    threshold: float = 0.5
+    smallest_share: float = 0.0
+
+    def mask(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return the mask ``(z, y, x)`` of a case's probabilities."""
+        distance_mm = slice_distance_mm(len(probability))
+        smooth = smooth_across_slices(probability, self.smoothing_mm, distance_mm)
+        return without_satellites(smooth >= self.threshold, self.smallest_share, distance_mm)[0]
+
+
+CHOICES = (
+    Choice(),
+    Choice(mirrored=True),
+    Choice(smallest_share=0.1),
+    *(Choice(smoothing_mm=mm, threshold=0.4) for mm in (2.0, 3.0, 4.0)),
+    *(Choice(smoothing_mm=3.0, threshold=0.4, smallest_share=share) for share in (0.05, 0.1, 0.2)),
+    *(Choice(smoothing_mm=3.0, threshold=t, smallest_share=0.1) for t in (0.3, 0.5)),
+    Choice(True, 3.0, 0.4, 0.1),
+)
+
+
+def main() -> None:
+    """Score all choices and print them."""
+    parser = argparse.ArgumentParser(description="Score what can be done with a network's probabilities, fold by fold.")
+    parser.add_argument("data", type=Path, help="the dataset's folder")
+    parser.add_argument("runs", type=Path, help="a folder with one run for each fold")
+    options = parser.parse_args()
+    models = fold_models(options.runs)
+    patients, _ = held_out_patients(options.data, options.runs, models)
+    scores: dict[tuple[str, Choice], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    marked: dict[tuple[str, Choice], list[int]] = defaultdict(list)
+    clean_slices = 0
+    for fold, patient in tqdm(patients):
+        plain = replace(models[fold], calibration=Calibration(), postprocessing=Postprocessing())
+        images, reference = patient.load()
+        clean = ~reference.any(axis=(1, 2))
+        clean_slices += int(clean.sum())
+        for name, voxels in (("all", images), ("FLAIR", images[..., 1:2])):
+            for mirrored in (False, True):
+                segmenter = Segmenter(replace(plain, mirrored=mirrored), force=True)
+                probability = segmenter.segment(Volume(voxels)).probability
+                for choice in (c for c in CHOICES if c.mirrored == mirrored):
+                    mask = choice.mask(probability)
+                    scores[name, choice][fold].append(dice(confusion(mask, reference)))
+                    marked[name, choice].append(int((mask.any(axis=(1, 2)) & clean).sum()))
+    folds = sorted({fold for fold, _ in patients})
+    print("| input | mirrored | smoothing mm | threshold | smallest share |", *(f"fold {f} |" for f in folds), "all | lowest | marked |")  # noqa: T201
+    print("|" + " --- |" * (8 + len(folds)))  # noqa: T201
+    for (name, choice), by_fold in scores.items():
+        everyone = [value for values in by_fold.values() for value in values]
+        means = [f"{np.mean(by_fold[fold]):.3f}" for fold in folds]
+        share = sum(marked[name, choice]) / clean_slices
+        cells = [
+            name, "yes" if choice.mirrored else "no", f"{choice.smoothing_mm:g}", f"{choice.threshold:g}", f"{choice.smallest_share:g}",
+            *means, f"{np.mean(everyone):.3f}", f"{min(everyone):.3f}", f"{100 * share:.1f} %",
+        ]  # fmt: skip
+        print("| " + " | ".join(cells) + " |")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

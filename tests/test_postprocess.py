@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gliomask.postprocess import (
+    from_log_odds,
+    log_odds,
+    slice_distance_mm,
+    smooth_across_slices,
+    without_satellites,
+)
+
+
+def column(*probabilities: float) -> np.ndarray:
+    """Slices of one pixel each."""
+    return np.array(probabilities, np.float32).reshape(-1, 1, 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.001, 0.999), min_size=1, max_size=9))
+def test_log_odds_go_there_and_back(values: list[float]) -> None:
+    probability = np.array(values, np.float32)
+    assert from_log_odds(log_odds(probability)) == pytest.approx(probability, abs=1e-5)
+
+
+def test_smoothing_is_a_gaussian_mean_of_log_odds() -> None:
+    # One standard deviation a slice: weights of exp(-d²/2) up to three slices away, the ends repeated.
+    probability = column(0.1, 0.1, 0.9, 0.1, 0.1)
+    weights = np.exp(-0.5 * np.arange(-3, 4) ** 2)
+    odds = np.array([-1, -1, -1, 1, -1, -1, -1]) * np.log(9.0)  # as the middle slice sees its neighbours
+    expected = 1 / (1 + np.exp(-(weights @ odds) / weights.sum()))
+    assert smooth_across_slices(probability, 5.0, 5.0)[2, 0, 0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_smoothing_depends_on_millimetres_not_on_slices() -> None:
+    thick = column(0.01, 0.01, 0.95, 0.01, 0.01)
+    thin = np.repeat(thick, 5, axis=0)
+    assert smooth_across_slices(thin, 3.0, 1.0)[12, 0, 0] == pytest.approx(smooth_across_slices(thick, 3.0, 5.0)[2, 0, 0], abs=0.2)
+
+
+def test_what_has_no_neighbours_stays_as_it_is() -> None:
+    probability = column(0.2, 0.9, 0.4)
+    assert smooth_across_slices(probability, 0.0, 5.0) is probability
+    assert smooth_across_slices(probability, 3.0, slice_distance_mm(3)) is probability  # three pictures are no volume
+    single = probability[:1]
+    assert smooth_across_slices(single, 3.0, 5.0) is single
+
+
+def test_constant_slices_stay_constant() -> None:
+    assert smooth_across_slices(np.full((6, 2, 2), 0.3, np.float32), 4.0, 2.0) == pytest.approx(0.3, abs=1e-5)
+
+
+def lesions(*sizes: int) -> np.ndarray:
+    mask = np.zeros((1, 2 * len(sizes), max(sizes)), bool)
+    for row, size in enumerate(sizes):
+        mask[0, 2 * row, :size] = True
+    return mask
+
+
+def test_satellites_are_smaller_than_a_share_of_the_largest() -> None:
+    kept, left_out = without_satellites(lesions(100, 10, 9, 1), 0.1)
+    assert (int(kept.sum()), left_out) == (110, 2)
+    assert not without_satellites(lesions(100, 10), 0.2)[0][0, 2].any()
+
+
+def test_no_share_or_an_empty_mask_changes_nothing() -> None:
+    mask = lesions(100, 1)
+    assert without_satellites(mask, 0.0) == (mask, 0)
+    assert without_satellites(np.zeros((2, 3, 3), bool), 0.5)[1] == 0
+
+
+def test_slices_far_apart_are_judged_one_by_one() -> None:
+    mask = np.concatenate([lesions(100, 1), lesions(5, 1)[..., :5].repeat(20, axis=-1)], axis=0)
+    mask[1] = False
+    mask[1, 0, :5] = True  # all that the second slice has, and a twentieth of the first's
+    assert without_satellites(mask, 0.1, distance_mm=30.0)[0][1].sum() == 5
+    far = np.stack([mask[0], np.zeros_like(mask[0]), mask[1]])  # not touching
+    assert without_satellites(far, 0.1, distance_mm=5.0)[0][2].sum() == 0
