@@ -17,7 +17,7 @@ LAYERS = (
     ("dataset", "report"),
     ("batch", "evaluation", "info"),
     ("training",),
-    ("cli", "app"),
+    ("app", "arguments", "cli", "commands"),
 )
 """From the bottom up; a module may import from its own layer and from those below."""
 

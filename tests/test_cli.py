@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gliomask import Segmenter, Volume, __version__, batch, cli
+from gliomask import Segmenter, Volume, __version__, batch, cli, commands
 from gliomask.dataset import sealed_patients
 from gliomask.io import CaseSource
 
@@ -110,7 +110,7 @@ def test_other_settings_need_overwrite(tmp_path: Path, write_slices: Write, caps
     scan = write_slices(tmp_path / "a")
     assert run("segment", scan, "--output", tmp_path / "out") == 0
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9) == 1
-    assert "another model, threshold or smallest lesion. Use --overwrite" in capsys.readouterr().err
+    assert "another threshold, smallest lesion or choice of lesions. Use --overwrite" in capsys.readouterr().err
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9, "--overwrite") == 0
     assert json.loads((tmp_path / "out" / "a" / "result.json").read_text())["threshold"] == 0.9
 
@@ -296,7 +296,7 @@ def test_a_refused_second_run_leaves_the_numbers_of_the_first(tmp_path: Path, wr
     (before,) = rows(tmp_path / "out" / "cases.csv")
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9) == 1
     (after,) = rows(tmp_path / "out" / "cases.csv")
-    assert after.pop("status") == "failed" and "another model, threshold" in after.pop("reason")
+    assert after.pop("status") == "failed" and "another threshold" in after.pop("reason")
     assert after == {key: value for key, value in before.items() if key not in ("status", "reason")}
 
 
@@ -326,6 +326,6 @@ def test_sigterm_ends_as_an_exit_does(tmp_path: Path, monkeypatch: pytest.Monkey
         return 0
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(cli, "_info", terminated)
+    monkeypatch.setattr(commands, "info", terminated)
     assert run("info") == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gliomask import cli
+from gliomask.arguments import make_parser
 from gliomask.models import DEFAULT, bundled_models
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ def commands(document: str) -> list[str]:
 
 @pytest.mark.parametrize("line", sorted({*commands("README.md"), *commands("MODEL_CARD.md")}))
 def test_commands_in_the_documents_exist(line: str) -> None:
-    cli._parser().parse_args(shlex.split(line)[1:])
+    make_parser().parse_args(shlex.split(line)[1:])
 
 
 def test_the_readme_has_its_two_commands() -> None:

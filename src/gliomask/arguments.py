@@ -1,0 +1,248 @@
+"""The options of the command line: every verb with its help and an example."""
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gliomask import __version__, commands
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line that says where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(commands.USAGE, f"{self.prog}: {message}\nSee: {self.prog} --help\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser, each verb's function in its ``run``."""
+    parser = _Parser(
+        prog="gliomask",
+        description="Outline lower-grade gliomas on brain MRI (FLAIR abnormality). Research software, not a medical device.",
+        epilog="Nothing leaves this machine: no network, no telemetry.",
+    )
+    parser.add_argument("--version", action="version", version=f"gliomask {__version__}")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (
+        _add_segment,
+        _add_measure,
+        _add_report,
+        _add_evaluate,
+        _add_calibrate,
+        _add_app,
+        _add_info,
+        _add_train,
+        _add_ensemble,
+        _add_split,
+    ):
+        add(verbs)
+    return parser
+
+
+def _add_segment(verbs: Any) -> None:
+    parser = _command(
+        verbs, "segment", commands.segment,
+        "outline the abnormality in slices, NIfTI, DICOM and BIDS",
+        "gliomask segment study/ --output results/",
+        "An input is a FLAIR volume as NIfTI (.nii, .nii.gz); a folder or a zip of DICOM files, in which the FLAIR series is found; a "
+        "BIDS dataset; a PNG, JPEG or TIFF slice (a grey one counts as FLAIR); a folder of slices (one case); or a folder of any of "
+        "these. Files named *_mask.* are reference masks and passed over. Masks lie on the input's own grid.",
+    )  # fmt: skip
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where DIR/<case>/ and DIR/cases.csv are written")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
+    parser.add_argument("--save-probability", action="store_true", help="write probabilities too, in the same formats as the masks")
+    parser.add_argument("--pre", type=Path, metavar="T1", help="NIfTI: T1 before contrast, in the same space as FLAIR")
+    parser.add_argument("--post", type=Path, metavar="T1CE", help="NIfTI: T1 after contrast, in the same space as FLAIR")
+    parser.add_argument("--series", metavar="SERIES", help="DICOM: the FLAIR series' UID, number or part of its description")
+    parser.add_argument("--all-lesions", action="store_true", help="keep lesions much smaller than the largest, which are left out else")
+    parser.add_argument("--force", action="store_true", help="segment what does not look like axial brain FLAIR too")
+    parser.add_argument("--min-lesion-ml", type=_volume, metavar="ML", help="leave out lesions smaller than this (default: keep all)")
+    _model_options(parser)
+    _json_option(parser)
+
+
+def _add_measure(verbs: Any) -> None:
+    parser = _command(
+        verbs, "measure", commands.measure,
+        "measure masks of this or another tool: millilitres, lesions, diameters",
+        "gliomask measure results/case/case_mask.nii.gz",
+        "A mask is NIfTI (.nii, .nii.gz; whatever is not 0 is inside), or a PNG or TIFF, which carry no spacing and give voxels alone. "
+        "Diameters are the longest axial one and its perpendicular, as in the RANO criteria.",
+    )  # fmt: skip
+    parser.add_argument("masks", nargs="+", type=Path, metavar="MASK", help="mask file")
+    _json_option(parser)
+
+
+def _add_report(verbs: Any) -> None:
+    parser = _command(
+        verbs, "report", commands.report,
+        "write a page on a case's results that anyone can open or print",
+        "gliomask report results/case --pdf",
+        "The page holds its pictures and fetches nothing. Names of the case and its files stay out of it unless asked for.",
+    )  # fmt: skip
+    parser.add_argument("case", type=Path, metavar="CASE", help="a case's folder of results, as gliomask segment writes it")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: CASE/report.html)")
+    parser.add_argument("--pdf", action="store_true", help="print it as PDF too, with WeasyPrint, Chromium or Chrome if one is installed")
+    parser.add_argument("--with-identifiers", action="store_true", help="name the case, its slices and files in the page")
+
+
+def _add_evaluate(verbs: Any) -> None:
+    parser = _command(
+        verbs, "evaluate", commands.evaluate,
+        "score a model, or masks written by any tool, against reference masks",
+        "gliomask evaluate kaggle_3m/ --fold 0",
+        "Without --reference-masks, DATA is the LGG dataset: its slices are segmented and scored against its masks, patient by "
+        "patient. With it, DATA holds masks of this or another tool, *_mask.* images or NIfTI, that are scored against those in DIR. "
+        "Where both masks of a patient are empty, Dice and IoU are 1. Distances are in pixels, with NIfTI in mm. "
+        "Needs the extra [evaluate].",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder, or a folder of masks")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write DIR/report.html, evaluation.json and patients.csv too")
+    parser.add_argument("--reference-masks", type=Path, metavar="DIR", help="score the masks in DATA against those in DIR")
+    parser.add_argument(
+        "--cross-validation", type=Path, metavar="RUNS",
+        help="score each fold's patients with the model in RUNS/*/ that was trained without that fold, and pool all",
+    )  # fmt: skip
+    parser.add_argument("--fold", metavar="FOLD", help="score this fold's patients alone (default: all)")
+    parser.add_argument("--flair-alone", action="store_true", help="leave out the contrast channels")
+    parser.add_argument("--single-slices", action="store_true", help="give every slice by itself, not the whole volume")
+    parser.add_argument("--brain-masks", type=Path, metavar="DIR", help="remove the skull by DIR/<patient>/<slice>_mask.png first")
+    _split_option(parser)
+    _model_options(parser)
+    _json_option(parser)
+
+
+def _add_calibrate(verbs: Any) -> None:
+    parser = _command(
+        verbs, "calibrate", commands.calibrate,
+        "fit calibration and expected Dice on patients that the models were not trained on",
+        "gliomask calibrate kaggle_3m/ --cross-validation runs/ --write runs/fold0/fold0.json",
+        "Tells how the fits hold on folds that they had no part of. Needs models of two folds or more, and the extra [evaluate].",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("--cross-validation", type=Path, required=True, metavar="RUNS", help="as of gliomask evaluate")
+    parser.add_argument("--write", type=Path, nargs="+", default=[], metavar="RECORD", help="models' records (.json) to set the fits in")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: all this process may use)")
+    _split_option(parser)
+    _json_option(parser)
+
+
+def _add_train(verbs: Any) -> None:
+    parser = _command(
+        verbs, "train", commands.train,
+        "train a model on the LGG dataset (needs the extra [train])",
+        "gliomask train kaggle_3m/ --recipe fast --fold 0 --output runs/fast",
+        "Run the same command again to resume a training that was stopped. Writes history.csv, history.png and the network as "
+        "NAME.keras and NAME.onnx with its record, scored on the held-out patients.",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
+    parser.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
+    parser.add_argument("--name", type=_plain_name, default="model", help="what to call the exported model (default: %(default)s)")
+    parser.add_argument("--fold", default="0", help="the fold held out for validation (default: %(default)s)")
+    parser.add_argument("--sealed", nargs="+", default=[], metavar="PATIENT", help="patients of the sealed test set to use all the same")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="in place of the recipe's")
+    parser.add_argument("--steps-per-epoch", type=_positive, metavar="N", help="in place of the recipe's")
+    parser.add_argument("--width", type=_positive, metavar="N", help="filters of the first level (fast: a multiple of 8)")
+    parser.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
+    parser.add_argument("--initial-weights", type=Path, metavar="FILE", help="start from a trained network of the same recipe's (.keras)")
+    parser.add_argument(
+        "--brain-masks", type=Path, metavar="DIR", help="DIR/<patient>/<slice>_mask.png for removing the skull as brain extraction does"
+    )
+    _split_option(parser)
+
+
+def _add_ensemble(verbs: Any) -> None:
+    parser = _command(
+        verbs, "ensemble", commands.ensemble,
+        "make one model of several: the mean of their probabilities (needs the extra [train])",
+        "gliomask ensemble runs/fold*/fold*.onnx --name ensemble --output runs/ensemble",
+        "Weights are stored in half precision. Slices are seen mirrored too.",
+    )  # fmt: skip
+    parser.add_argument("members", type=Path, nargs="+", metavar="MODEL", help="networks (.onnx) with their records beside them")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write NAME.onnx and NAME.json into")
+    parser.add_argument("--name", type=_plain_name, default="ensemble", help="what to call the model (default: %(default)s)")
+
+
+def _add_split(verbs: Any) -> None:
+    parser = _command(
+        verbs, "split", commands.split,
+        "divide patients into folds, each institution spread evenly",
+        "gliomask split kaggle_3m/ --output folds.csv",
+        "The same patients and seed give the same folds. Patients of the sealed test set get a fold of their own, test.",
+    )  # fmt: skip
+    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")
+    parser.add_argument("--folds", type=_positive, default=5, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
+
+
+def _add_app(verbs: Any) -> None:
+    parser = _command(
+        verbs, "app", commands.app,
+        "open the web page (needs the extra [app])",
+        "gliomask app",
+        "The page is served on this machine alone unless --host says otherwise.",
+    )  # fmt: skip
+    parser.add_argument("--host", default="localhost", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_positive, default=8501, help="(default: %(default)s)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+
+
+def _add_info(verbs: Any) -> None:
+    parser = _command(verbs, "info", commands.info, "print versions, models and whether their checksums hold", "gliomask info", "")
+    _json_option(parser)
+
+
+def _command(verbs: Any, name: str, run: Any, summary: str, example: str, details: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}".strip(), epilog=f"example: {example}"
+    )
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="fast", metavar="NAME|PATH", help="bundled model, or an .onnx or .keras file (default: %(default)s)"
+    )
+    parser.add_argument("--threshold", type=float, metavar="P", help="probability from which a pixel is marked (default: the model's)")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: all this process may use)")
+
+
+def _split_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", type=Path, metavar="FILE", help="CSV of patient,fold (default: the project's own)")
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON for a program to read")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
+
+
+def _volume(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a volume in millilitres above 0")
+    return value
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def _plain_name(text: str) -> str:
+    if not text or Path(text).name != text:
+        raise argparse.ArgumentTypeError(f"{text} is not a plain name")
+    return text

@@ -1,0 +1,221 @@
+"""What each verb of the command line does with its options; exit codes come back.
+
+Each imports what it needs when it runs, so that ``--help`` waits for none of it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gliomask.errors import EngineError, GliomaskError
+
+DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def say(line: str) -> None:
+    """Write a line to standard error."""
+    sys.stderr.write(f"{_printable(line)}\n")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{_printable(text)}\n")
+
+
+def _printable(text: str) -> str:
+    """Return the text with what a file's name may hold beyond Unicode written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def segment(options: argparse.Namespace) -> int:
+    """Segment cases and write their results."""
+    from gliomask.batch import Outcome, segment_cases
+    from gliomask.io import find_cases, with_choices
+    from gliomask.segmentation import Segmenter
+
+    try:
+        cases = with_choices(find_cases(options.inputs), options.pre, options.post, options.series)
+    except (GliomaskError, OSError) as error:
+        if options.json:  # a program that reads the output learns of it there
+            _print(json.dumps([Outcome(path.stem, "failed", reason=str(error)).as_json() for path in options.inputs], indent=2))
+        raise
+    settings = {"threshold": options.threshold, "threads": options.threads, "min_lesion_ml": options.min_lesion_ml}
+    segmenter = Segmenter(options.model, **settings, force=options.force, all_lesions=options.all_lesions)
+    wanted = {"overwrite": options.overwrite, "save_probability": options.save_probability}
+    outcomes = []
+    try:
+        for outcome in segment_cases(cases, segmenter, options.output, **wanted, progress=_progress_bar(options.json)):
+            outcomes.append(outcome)
+            if not options.json:
+                (_print if outcome.content else say)(outcome.sentence)
+                for note in outcome.notes:
+                    _print(f"  {note}")
+    finally:  # an interrupted run tells what it has done
+        if options.json:
+            _print(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
+    failed = sum(outcome.content is None for outcome in outcomes)
+    if not options.json:
+        _print(f"{len(outcomes) - failed} of {len(outcomes)} cases done; table: {options.output / 'cases.csv'}")
+    return SOME_FAILED if failed else DONE
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Measure masks."""
+    from gliomask.measure import format_measurements, measurements
+
+    outcomes: list[dict[str, Any]] = []
+    for path in options.masks:
+        outcome: dict[str, Any] = {"mask": str(path), "status": "done", "reason": "", "measurements": None}
+        try:
+            outcome["measurements"] = measurements(*_read_mask(path))
+        except (GliomaskError, OSError) as error:
+            outcome |= {"status": "failed", "reason": str(error)}
+            say(f"gliomask: {error}")
+        else:
+            if not options.json:
+                _print(format_measurements(str(path), outcome["measurements"]))
+        outcomes.append(outcome)
+    if options.json:
+        _print(json.dumps(outcomes, indent=2))
+    return SOME_FAILED if any(outcome["status"] == "failed" for outcome in outcomes) else DONE
+
+
+def _read_mask(path: Path) -> tuple[Any, Any]:
+    """Return a mask (z, y, x) and its affine, None for an image file."""
+    from gliomask.errors import InputError
+    from gliomask.io import read_mask
+    from gliomask.io.headers import is_dicom
+
+    if path.is_dir():
+        raise InputError(f"{path}: a folder. Give the mask itself, such as <case>_mask.nii.gz in a case's folder of results.")
+    if path.is_file() and (path.suffix.casefold() == ".dcm" or is_dicom(path)):
+        case = path.stem.removesuffix("_seg") if path.stem.endswith("_seg") else "<case>"
+        raise InputError(
+            f"{path}: DICOM. Masks are read from NIfTI, PNG and TIFF: give {case}_mask.nii.gz beside it, which has the same voxels."
+        )
+    if not path.name.casefold().endswith((".nii", ".nii.gz")):
+        return read_mask(path), None
+    from gliomask.io.nifti import read_nifti_mask
+
+    return read_nifti_mask(path)
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a case's page."""
+    from gliomask.report.page import write_report
+
+    for file in write_report(options.case, options.output, pdf=options.pdf, with_identifiers=options.with_identifiers):
+        _print(f"written: {file}")
+    return DONE
+
+
+def _progress_bar(quiet: bool) -> Any:
+    from tqdm import tqdm
+
+    def wrap(cases: Sequence[Any]) -> Any:
+        return tqdm(cases, unit="case", disable=quiet or len(cases) < 2 or not sys.stderr.isatty())
+
+    return wrap
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score a model or masks."""
+    from gliomask.evaluation import format_table
+
+    if options.output is not None:
+        from gliomask.evaluation.files import check_output, write_evaluation
+
+        check_output(options.output)
+    evaluation = _evaluated(options)
+    _print(json.dumps(evaluation.as_json(), indent=2) if options.json else format_table(evaluation))
+    if options.output is not None:
+        for file in write_evaluation(evaluation, options.output):
+            (say if options.json else _print)(f"written: {file}")
+    return DONE
+
+
+def _evaluated(options: argparse.Namespace) -> Any:
+    """Return the evaluation that the options ask for: of masks, of one model for each fold, or of one model."""
+    from gliomask.evaluation import Protocol, cross_validate, evaluate_masks, evaluate_model
+    from gliomask.segmentation import Segmenter
+
+    if options.reference_masks is not None:
+        sees = options.flair_alone or options.single_slices or options.brain_masks
+        if options.fold or options.split or sees or options.threshold or options.cross_validation:
+            options.parser.error("with --reference-masks no model is run: leave out --fold, --split, --threshold and what it sees")
+        return evaluate_masks(options.data, options.reference_masks)
+    protocol = Protocol(
+        options.split, options.fold, options.flair_alone, options.single_slices, options.brain_masks, pictures=options.output is not None
+    )
+    progress = _progress_bar(options.json)
+    if options.cross_validation is None:
+        segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads, force=True)
+        return evaluate_model(options.data, segmenter, protocol, progress)
+    if options.fold or options.model != options.parser.get_default("model"):
+        options.parser.error("--cross-validation scores every fold with its own model: leave out --fold and --model")
+    wanted = {"threshold": options.threshold, "threads": options.threads, "progress": progress}
+    return cross_validate(options.data, options.cross_validation, protocol, **wanted)
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Fit calibration and expected Dice."""
+    from gliomask.evaluation.calibrate import calibrate, format_calibrated, write_to_records
+
+    calibrated = calibrate(options.data, options.cross_validation, options.split, options.threads, _progress_bar(options.json))
+    _print(json.dumps(calibrated.as_json(), indent=2) if options.json else format_calibrated(calibrated))
+    for record in write_to_records(calibrated, options.write):
+        (say if options.json else _print)(f"written: {record.path.with_suffix('.json')}")
+    return DONE
+
+
+def split(options: argparse.Namespace) -> int:
+    """Divide patients into folds."""
+    from gliomask.dataset import SEALED, index_dataset, make_folds, sealed_patients, write_split
+
+    names = {patient.name for patient in index_dataset(options.data)}
+    sealed = names & sealed_patients()
+    write_split(make_folds(names - sealed, options.folds, options.seed) | dict.fromkeys(sealed, SEALED), options.output)
+    aside = f", {len(sealed)} of the sealed test set aside" if sealed else ""
+    _print(f"{len(names - sealed)} patients in {options.folds} folds{aside}: {options.output}")
+    return DONE
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a model."""
+    from gliomask.training.command import run_training  # Keras: seconds and a gigabyte
+
+    run_training(options, _print)
+    return DONE
+
+
+def ensemble(options: argparse.Namespace) -> int:
+    """Make one model of several."""
+    try:
+        from gliomask.training.ensemble import export_ensemble
+    except ImportError as error:
+        raise EngineError(f"an ensemble needs {error.name}. Install it: pip install 'gliomask[train]'.") from error
+    record = export_ensemble(options.members, options.output, options.name)
+    _print(f"written: {record.path} and its record, {record.path.stat().st_size / 1e6:.1f} MB, {len(options.members)} networks")
+    return DONE
+
+
+def app(options: argparse.Namespace) -> int:
+    """Serve the web page."""
+    from gliomask.app import launch
+
+    def announce(address: str) -> None:
+        _print(f"The page is at {address} until you press Ctrl-C here.")
+        sys.stdout.flush()
+
+    return launch(options.host, options.port, browser=not options.no_browser, announce=announce)
+
+
+def info(options: argparse.Namespace) -> int:
+    """Tell versions, models and their checksums."""
+    from gliomask.info import facts, format_facts
+
+    found = facts()
+    _print(json.dumps(found, indent=2) if options.json else format_facts(found))
+    return DONE if all(model["checksum"] == "ok" for model in found["models"]) else SOME_FAILED
