@@ -56,7 +56,7 @@ class Shot:
 
 def try_sample(page: Page) -> None:
     """Click the sample."""
-    page.get_by_role("button", name="Try the sample").click(timeout=PATIENCE_MS)
+    page.get_by_role("button", name="Try the sample").click()
 
 
 def drop_grey(page: Page) -> None:
@@ -90,36 +90,31 @@ def take(browser: Browser, address: str, name: str) -> None:
     """Open the page, do what the shot asks for and write its picture."""
     shot = SHOTS[name]
     page = browser.new_page(viewport={"width": shot.width, "height": shot.height}, color_scheme=shot.scheme)
-    page.goto(address, timeout=PATIENCE_MS)
-    page.get_by_text("Drop scans here").wait_for(timeout=PATIENCE_MS)
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(address)
+    page.get_by_text("Drop scans here").wait_for()
     if shot.before is not None:
         shot.before(page)
     if shot.ready:
-        page.get_by_role("heading", name=shot.ready).wait_for(timeout=PATIENCE_MS)
+        page.get_by_role("heading", name=shot.ready).wait_for()
     if shot.before is try_sample:
         viewer = page.frame_locator("iframe[title*=gliomask_viewer]").locator("body")
-        viewer.and_(page.frame_locator("iframe[title*=gliomask_viewer]").locator("[data-ready]")).wait_for(timeout=PATIENCE_MS)
+        viewer.and_(page.frame_locator("iframe[title*=gliomask_viewer]").locator("[data-ready]")).wait_for()
         for choice in filter(None, (shot.view, shot.mark)):
             before = viewer.get_attribute("data-ready")
-            page.get_by_role("radio", name=choice, exact=True).click(timeout=PATIENCE_MS)
+            page.get_by_role("radio", name=choice, exact=True).click()
             while viewer.get_attribute("data-ready") == before:
                 page.wait_for_timeout(250)
     # Streamlit scrolls the page inside an element of its own, so the window is made as high as its content.
     content = page.evaluate("document.querySelector('.stMainBlockContainer').scrollHeight")
     page.set_viewport_size({"width": shot.width, "height": min(shot.height, int(content))})
+    page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
     page.wait_for_timeout(3000)  # pictures fade in
-    page.screenshot(path=FOLDER / f"{name}.png")
+    # JPEG: the noise of a scan, drawn or not, makes PNG three times as large.
+    page.screenshot(path=FOLDER / f"{name}.jpg", type="jpeg", quality=88)
     page.close()
-    reduce(FOLDER / f"{name}.png")
-
-
-def reduce(path: Path) -> None:
-    """Write a picture anew with 128 colours, which no eye misses on a page of greys and one accent, at a third of the size."""
-    with Image.open(path) as image:
-        small = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
 
 
 @contextmanager

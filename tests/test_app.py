@@ -140,7 +140,7 @@ class TestPage:
         assert [slider.label for slider in page.slider] == ["Threshold", "Opacity", "Grey window"]
         assert "Mask (PNG)" in downloads(page)
 
-    @pytest.mark.parametrize("mark", ["Fill", "Probability", "Nothing"])
+    @pytest.mark.parametrize("mark", ["Fill", "Probability", "Uncertainty", "Nothing"])
     def test_each_way_to_show_it(self, page: AppTest, phantom: Volume, mark: str) -> None:
         upload(page, file(phantom.voxels[LESION], "head.png"))
         before = [image.proto.imgs[0].url for image in page.image]
@@ -268,7 +268,7 @@ class TestPictures:
     def test_reference_is_outlined_in_blue_over_what_is_marked(self) -> None:
         chance = np.zeros((9, 9), np.float32)
         chance[2:7, 2:7] = 0.9
-        drawn = pictures.marked_slice(np.full((9, 9), 80, np.uint8), chance, chance > 0.5, 0.5, "fill", 1.0)
+        drawn = pictures.marked_slice(np.full((9, 9), 80, np.uint8), chance > 0.5, chance, chance > 0.5, "fill", 1.0)
         assert tuple(drawn[2, 4]) == pictures.REFERENCE
         assert tuple(drawn[4, 4]) == (255, 176, 0)
         assert tuple(drawn[0, 0]) == (80, 80, 80)

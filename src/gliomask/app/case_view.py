@@ -1,5 +1,6 @@
 """One case: the sentence, the viewer with its settings, measurements, and what can be taken away."""
 
+import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +14,12 @@ from gliomask.app import shared, viewer
 from gliomask.app.case import Found, Summary, areas_of, summary_of
 from gliomask.app.desk import Desk
 from gliomask.app.pictures import for_screen, marked_slice, windowed
-from gliomask.app.scene import Scene, chosen_slices, focus, in_ras, nifti, ras_box, scene_of, stored, thumbnail
+from gliomask.app.scene import ONE, Scene, chosen_slices, focus, in_ras, nifti, ras_box, scene_of, stored, thumbnail
 from gliomask.app.takeaway import offers, packed
 from gliomask.app.wording import agreement, area_phrases, cautions, headline, measured, ml, plain, read_as
 from gliomask.segmentation import Segmentation
 
-UNCERTAINTY = "Uncertainty"
-MARKS = {"Outline": "outline", "Fill": "fill", "Probability": "probability", "Nothing": "nothing"}
+MARKS = {"Outline": "outline", "Fill": "fill", "Probability": "probability", "Uncertainty": "uncertainty", "Nothing": "nothing"}
 VIEWS = {"All": "all", "Axial": "axial", "Coronal": "coronal", "Sagittal": "sagittal", "3-D": "solid"}
 AMBER, BLUE, PURPLE = "#ffb000", "#56b4e9", "#cc79a7"
 
@@ -51,7 +51,7 @@ def _show(desk: Desk, number: str) -> None:
     cut = _cut(found.result, settings.threshold)
     summary = summary_of(cut)
     with sentence:
-        st.header(headline(summary, getattr(cut, "confidence", None)), anchor=False)
+        st.header(headline(summary, cut.confidence), anchor=False)
         _tell_reference(found, cut)
     with stage:
         failed = st.session_state.get("viewer failed", "") if _is_volume(found) else "one slice"
@@ -76,10 +76,7 @@ def areas_of_depth(result: Segmentation) -> range:
 def _ask(result: Segmentation, *, several: bool) -> Settings:
     least = min(0.01, result.model.threshold)
     with st.container(horizontal=True, key="modes", vertical_alignment="bottom"):
-        marks = MARKS if uncertainty_of(result) is None else {**MARKS, UNCERTAINTY: "uncertainty"}
-        if st.session_state["mark"] not in marks:
-            st.session_state["mark"] = next(iter(marks))
-        mark = st.segmented_control("Show", list(marks), key="mark", required=True)
+        mark = st.segmented_control("Show", list(MARKS), key="mark", required=True)
         view = st.segmented_control("View", list(VIEWS), key="view", required=True) if several else "Axial"
     first, second, third = st.columns(3, gap="medium")
     threshold = first.slider(
@@ -94,7 +91,7 @@ def _ask(result: Segmentation, *, several: bool) -> Settings:
     low, high = third.slider(
         "Grey window", 0, 100, step=1, format="%d%%", key="window", help="Which intensities are black and which are white."
     )
-    return Settings(threshold, marks[mark], opacity / 100, (low * 2.55, high * 2.55), VIEWS[view])
+    return Settings(threshold, MARKS[mark], opacity / 100, (low * 2.55, high * 2.55), VIEWS[view])
 
 
 def _cut(result: Segmentation, threshold: float) -> Segmentation:
@@ -128,7 +125,8 @@ def _draw(desk: Desk, number: str, found: Found, cut: Segmentation, summary: Sum
         flair=viewer.address(flair, f"viewer {number} flair"),
         probability=viewer.address(probability, f"viewer {number} probability"),
         reference=reference,
-        map=_map(number, scene, found.result),
+        map=_map(number, scene, found.result) if settings.mark == "uncertainty" else None,
+        marked=_marked(number, cut, scene),
         threshold=settings.threshold,
         mark=settings.mark,
         opacity=settings.opacity,
@@ -144,18 +142,22 @@ def _draw(desk: Desk, number: str, found: Found, cut: Segmentation, summary: Sum
     return viewer.show(shown, key="viewer")
 
 
-def uncertainty_of(result: Segmentation) -> NDArray[np.float32] | None:
-    """Return how uncertain each voxel is, ``(z, y, x)`` from 0 to 1; None where that was not computed."""
-    found: NDArray[np.float32] | None = getattr(result, "uncertainty", None)
-    return found
-
-
-def _map(number: str, scene: Scene, result: Segmentation) -> str | None:
-    uncertainty = uncertainty_of(result)
-    if uncertainty is None:
+def _marked(number: str, cut: Segmentation, scene: Scene) -> str | None:
+    """Return the address of the mask where it is another than what reaches the threshold, such as without its satellites."""
+    mask = _mask_in_ras(cut)
+    if np.array_equal(mask, scene.probability >= round(cut.threshold * ONE)):
         return None
+    return viewer.address(gzip.compress(mask.tobytes(), compresslevel=1, mtime=0), f"viewer {number} marked")
+
+
+def _mask_in_ras(cut: Segmentation) -> NDArray[np.bool_]:
+    _, box = ras_box(cut.volume)
+    return in_ras(cut.mask, box)
+
+
+def _map(number: str, scene: Scene, result: Segmentation) -> str:
     _, box = ras_box(result.volume)
-    return viewer.address(nifti(stored(in_ras(uncertainty, box)), scene.affine), f"viewer {number} map")
+    return viewer.address(nifti(stored(in_ras(result.uncertainty, box)), scene.affine), f"viewer {number} map")
 
 
 def _scene(desk: Desk, key: str, found: Found) -> tuple[Scene, bytes, bytes]:
@@ -170,11 +172,11 @@ def _scene(desk: Desk, key: str, found: Found) -> tuple[Scene, bytes, bytes]:
 
 def _thumbnails(scene: Scene, cut: Segmentation, summary: Summary) -> list[dict[str, Any]]:
     x, y = np.linalg.norm(scene.affine[:3, :2], axis=0)
-    marked = round(cut.threshold * 65535)
+    mask = _mask_in_ras(cut)
     pictures = []
     for z in chosen_slices(summary.areas):
         upright = (slice(None, None, -1), slice(None, None, -1))  # front on top, the patient's right on the left
-        picture = thumbnail(scene.flair[z][upright], (scene.probability[z] >= marked)[upright], y / x)
+        picture = thumbnail(scene.flair[z][upright], mask[z][upright], y / x)
         pictures.append({"z": z, "picture": picture, "alt": f"Go to slice {z + 1}"})
     return pictures
 
@@ -208,10 +210,10 @@ def _draw_plainly(found: Found, cut: Segmentation, settings: Settings) -> None:
         z = st.slider("Slice", 1, len(areas), start + 1, key=f"slice {cut.volume.name}") - 1
     upright = (slice(None, None, -1), slice(None, None, -1))
     grey = windowed(scene_flair[z][upright], settings.window)
-    uncertainty = uncertainty_of(cut) if settings.mark == "uncertainty" else None
-    probability = in_ras(cut.probability if uncertainty is None else uncertainty, box)[z][upright]
+    values = in_ras(cut.uncertainty if settings.mark == "uncertainty" else cut.probability, box)[z][upright]
     reference = None if found.reference is None else in_ras(found.reference, box)[z][upright]
-    marked = marked_slice(grey, probability, reference, settings.threshold, settings.mark, settings.opacity)
+    mask = in_ras(cut.mask, box)[z][upright]
+    marked = marked_slice(grey, mask, values, reference, settings.mark, settings.opacity)
     with st.container(key="pictures"):
         left, right = st.columns(2)
     name = f"slice {z + 1} of {len(areas)}" if len(areas) > 1 else "slice"

@@ -33,24 +33,23 @@ def windowed(grey: Pixels, window: tuple[float, float]) -> Pixels:
 
 
 def marked_slice(
-    grey: Pixels, probability: NDArray[np.float32], reference: NDArray[np.bool_] | None, threshold: float, mark: str, opacity: float
+    grey: Pixels, mask: NDArray[np.bool_], values: NDArray[np.float32], reference: NDArray[np.bool_] | None, mark: str, opacity: float
 ) -> Pixels:
     """Return a slice ``(y, x)`` as RGB with what is marked in it, the reference outlined in blue.
 
-    *mark* is outline, fill, probability, uncertainty (then given in place of the probability) or nothing.
+    *mark* is outline, fill, probability or uncertainty (whose *values* are mapped), or nothing.
     """
     small = for_screen(grey)
-    chance = np.asarray(Image.fromarray(probability).resize(small.shape[::-1], Image.Resampling.BILINEAR))
-    if grey.shape == small.shape:
-        chance = probability
+    size = small.shape[::-1]
     if mark in ("probability", "uncertainty"):
-        shown = _mapped(small, chance, opacity)
+        shown = _mapped(small, np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)), opacity)
     elif mark == "nothing":
         shown = np.repeat(small[..., None], 3, axis=-1)
     else:
-        shown = overlay_slice(small, chance >= threshold, opacity if mark == "fill" else 0.0)
+        inside = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)) > 127
+        shown = overlay_slice(small, inside, opacity if mark == "fill" else 0.0)
     if reference is not None and mark != "nothing":
-        given = np.asarray(Image.fromarray(reference).resize(small.shape[::-1], Image.Resampling.NEAREST))
+        given = np.asarray(Image.fromarray(reference).resize(size, Image.Resampling.NEAREST))
         shown = shown.copy()
         shown[outline(given, max(1, round(max(small.shape) / 256)))] = REFERENCE
     return shown

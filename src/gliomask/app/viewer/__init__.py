@@ -26,6 +26,8 @@ class Shown:
         Tells one case from another; when it changes, the crosshair goes to *focus*.
     flair, probability, reference, map
         Addresses of packed NIfTI files, from :func:`address`.
+    marked
+        Address of the mask's packed bytes in the order of FLAIR's voxels; None where it is what reaches the threshold.
     threshold, mark, opacity, window, view
         Settings: 0 to 1; outline, fill, probability, uncertainty or nothing; 0 to 1; the grey
         values (0 to 255) that are black and white; all, axial, coronal, sagittal or solid.
@@ -59,6 +61,7 @@ class Shown:
     token: str
     reference: str | None = None
     map: str | None = None
+    marked: str | None = None
 
 
 def show(shown: Shown, key: str) -> str:

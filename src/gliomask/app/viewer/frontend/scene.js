@@ -39,6 +39,11 @@ export function height(view, width, narrow) {
   return Math.round(Math.min(view === "all" ? width * 0.62 : width * 0.7, 660));
 }
 
+async function unpacked(address) {
+  const { body } = await fetch(address);
+  return new Uint8Array(await new Response(body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
+}
+
 function ramp(stops) {
   const [r, g, b] = [0, 1, 2].map((channel) => stops.map((stop) => stop[channel]));
   return { R: r, G: g, B: b, A: stops.map((_, i) => (i ? 230 : 0)), I: stops.map((_, i) => Math.round((255 * i) / (stops.length - 1))) };
@@ -102,12 +107,14 @@ export class Scene {
     await this.nv.attachToCanvas(this.canvas);
     this.nv.addColormap("map", CIVIDIS);
     this.slow = drawnBySoftware(this.nv.gl);
+    this.nv.scene.volScaleMultiplier = 1.3; // a head fills its view
   }
 
   /** Fetch a case's volumes; nothing is fetched again while their addresses stay. */
   async load({ flair, probability, reference, map }) {
-    const key = JSON.stringify([flair, probability, reference, map]);
-    if (key === this.loaded) return false;
+    const key = JSON.stringify([flair, probability, reference]);
+    if (key === this.loaded && (!map || map === this.mapped)) return false;
+    const fresh = key !== this.loaded;
     const layers = [{ url: flair, name: "flair.nii.gz", colormap: "gray" }, { url: probability, name: "probability.nii.gz", colormap: "map", opacity: 0 }];
     if (reference) layers.push({ url: reference, name: "reference.nii.gz", opacity: 0 });
     if (map) layers.push({ url: map, name: "map.nii.gz", colormap: "map", opacity: 0 });
@@ -119,15 +126,16 @@ export class Scene {
     this.nv.createEmptyDrawing();
     this.nv.setDrawColormap(pens());
     this.loaded = key;
-    return true;
+    this.mapped = map;
+    return fresh;
   }
 
   get dims() {
     return this.nv.volumes[0].dims.slice(1, 4);
   }
 
-  /** Show what is marked from this threshold on: outlined, filled, or as one of the maps. */
-  show({ threshold, mark, opacity, view, window: [low, high] }) {
+  /** Show what is marked, at this threshold or as the packed mask has it: outlined, filled, or as one of the maps. */
+  async show({ threshold, marked, mark, opacity, view, window: [low, high] }) {
     const { nv } = this;
     const back = nv.volumes[0];
     back.cal_min = low;
@@ -139,15 +147,16 @@ export class Scene {
       volume.opacity = mark === name ? opacity : 0;
       volume.cal_min = 0.05 * ONE;
       volume.cal_max = ONE;
-      volume.colormapType = 1;
+      volume.colormapType = 0;
     }
     if (drawn) {
-      marks(this.probability, threshold, this.reference, nv.drawBitmap);
+      const mask = marked ? await unpacked(marked) : null;
+      marks(mask ?? this.probability, mask ? 1 / ONE : threshold, this.reference, nv.drawBitmap);
     } else {
       nv.drawBitmap.fill(0);
     }
     nv.drawRimOpacity = drawn ? 1 : -1;
-    nv.drawOpacity = view === "solid" ? 0.9 : mark === "fill" ? Math.max(opacity, 0.01) : 0.01;
+    nv.drawOpacity = view === "solid" ? 1 : mark === "fill" ? Math.max(opacity, 0.01) : 0.01;
     nv.refreshDrawing(false);
     nv.updateGLVolume();
   }

@@ -93,7 +93,7 @@ async function render(next, theme) {
   explained();
   fitted();
   const fresh = await scene.load(args);
-  scene.show(args);
+  await scene.show(args);
   const aim = JSON.stringify([args.case, args.focus]);
   if (fresh || aim !== focused) scene.goTo(args.focus);
   focused = aim;
