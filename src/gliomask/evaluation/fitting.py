@@ -20,6 +20,9 @@ BINS = np.linspace(-9.3, 9.3, 373)
 COVERAGE = 0.9
 """Share of cases whose Dice the interval is to hold."""
 
+RIDGE = 1.0
+"""Weight of the penalty on an expectation's weights, in squared errors of log-odds."""
+
 DICE_LIMITS = (0.02, 0.98)
 """Dice is kept within these before its log-odds are taken, so that one missed lesion does not decide the fit."""
 
@@ -76,11 +79,11 @@ def fit(cases: Sequence[FittingCase], smallest_share: float) -> Fit:
         As of :class:`gliomask.postprocess.Postprocessing`.
     """
     calibration = fit_calibration([case for case in cases if case.kind == "volume"])
-    tables: dict[str, list[tuple[tuple[float, ...], float]]] = {}
+    tables: dict[str, list[tuple[tuple[float, ...], float, str]]] = {}
     for case in cases:
         row = described(case, calibration, smallest_share)
         if row is not None:
-            tables.setdefault(case.kind, []).append(row)
+            tables.setdefault(case.kind, []).append((*row, case.fold))
     return Fit(calibration, {kind: fit_agreement(*zip(*rows, strict=True)) for kind, rows in tables.items()})
 
 
@@ -114,22 +117,31 @@ def described(case: FittingCase, calibration: Calibration, smallest_share: float
     return None if row is None else (row, dice(confusion(mask, case.reference)))
 
 
-def fit_agreement(rows: Sequence[tuple[float, ...]], dices: Sequence[float]) -> AgreementModel:
+def fit_agreement(rows: Sequence[tuple[float, ...]], dices: Sequence[float], folds: Sequence[str]) -> AgreementModel:
     """Return the linear model of Dice's log-odds with the smallest squared error, and its conformal interval.
 
-    The interval's ends are quantiles of leave-one-out errors, moved outwards for their number as split
-    conformal prediction asks.
+    The interval's ends are quantiles of errors that each fold's cases have with a model of the other
+    folds, so that what differs from one network to the next is in them. Quantiles are those of split
+    conformal prediction, a little further out than the plain ones since there are few cases.
     """
     design = np.c_[np.array(rows), np.ones(len(rows))]
     wanted = log_odds(np.clip(np.array(dices, np.float32), *DICE_LIMITS)).astype(np.float64)
-    penalty = np.diag([1e-2] * (design.shape[1] - 1) + [0.0])  # features that say the same share their weight
-    inverse = np.linalg.inv(design.T @ design + penalty)
-    weights = inverse @ design.T @ wanted
-    leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
-    errors = (wanted - design @ weights) / np.maximum(1.0 - leverage, 1e-3)
-    tail = (1.0 - COVERAGE) / 2.0 * (len(rows) + 1) / len(rows)
-    low, high = np.quantile(errors, [max(0.0, tail - 1.0 / len(rows)), min(1.0, 1.0 - tail + 1.0 / len(rows))])
-    return AgreementModel(tuple(float(w) for w in weights), (float(low), float(high)))
+    names = np.array(folds)
+    errors = np.zeros(len(rows))
+    for fold in set(folds):
+        held_out = names == fold
+        others = ~held_out if (~held_out).any() else held_out
+        errors[held_out] = wanted[held_out] - design[held_out] @ _ridge(design[others], wanted[others])
+    share = (1.0 - COVERAGE) / 2.0
+    ordered, rank = np.sort(errors), int(np.floor(share * (len(errors) + 1)))
+    low, high = ordered[max(rank - 1, 0)], ordered[min(len(errors) - rank, len(errors) - 1)]
+    return AgreementModel.of(_ridge(design, wanted).tolist(), (low, high))
+
+
+def _ridge(design: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights with the smallest squared error; features that say the same share their weight, the constant is free."""
+    penalty = np.diag([RIDGE] * (design.shape[1] - 1) + [0.0])
+    return np.linalg.solve(design.T @ design + penalty, design.T @ wanted).astype(np.float64)
 
 
 def cross_fitted(cases: Sequence[FittingCase], smallest_share: float) -> tuple[list[Prediction], dict[str, Any]]:
