@@ -29,7 +29,7 @@ from gliomask import draw_phantom
 from gliomask.appearance import appearance
 from gliomask.dataset import index_dataset, read_split
 from gliomask.dataset.index import Patient
-from gliomask.quality import FEW, KINDS, MOST_SLICES
+from gliomask.quality import FEW, KINDS, MOST_SLICES, check
 
 Plane = np.ndarray
 Row = tuple[str, str, str, str, float, dict[str, float]]  # kind, what, variant, group (a patient), height in the head, appearance
@@ -38,8 +38,11 @@ PIXEL_MM, HEAD_MM = 240 / 256, (135.0, 160.0)
 SHARE_ALTERED = 0.3  # of the slices, in which all variants are made
 TEST_FOLD = "0"
 # Shares of the real slices that are refused for looking like these, in folds left out of the fit: under a hundredth together.
-REFUSED_IN_FITTING = {"t1": 0.004, "not_axial": 0.0025, "ct": 0.0005, "no_head": 0.0015}
-OFTEN = 5  # times that each of the few pictures of CT, of no head and of drawn heads counts in the fit
+REFUSED_IN_FITTING = {"t1": 0.003, "not_axial": 0.0025, "ct": 0.0005, "no_head": 0.003}
+SLACK = 0.3  # by which a volume's limit lies below what the left-out folds ask for, which are few patients
+# How often each picture counts in the fit, where there are few of them or they are hard to tell.
+OFTEN = {"t1": 2, "not_axial": 2, "ct": 5, "no_head": 5, "drawn head": 5}
+BARE = 4  # times as many of the slices without skull may be refused as T1
 REFUSED_ALTERED = 0.01  # of the altered volumes in folds left out; of those as they are none
 HIGHEST_LIMIT = -0.5  # nothing is refused that looks more like FLAIR than not
 
@@ -258,7 +261,10 @@ def fit(table: Table, chosen: np.ndarray) -> dict[str, object]:
     """Return the network fitted to the chosen rows, as ``quality.json`` holds it."""
     kinds = np.array([KINDS.index(k) for k in table.kind])
     rows = np.flatnonzero(chosen)
-    rows = np.repeat(rows, np.where(np.isin(table.kind[rows], ("ct", "no_head")) | (table.what[rows] == "drawn head"), OFTEN, 1))
+    often = [
+        OFTEN.get("drawn head" if what == "drawn head" else kind, 1) for kind, what in zip(table.kind[rows], table.what[rows], strict=True)
+    ]
+    rows = np.repeat(rows, often)
     numbers = table.numbers[rows]
     mean, scale = numbers.mean(axis=0), np.maximum(numbers.std(axis=0), 1e-3)
     network = MLPClassifier((32,), alpha=1.0, max_iter=25, batch_size=128, learning_rate_init=2e-3, random_state=0)
@@ -301,13 +307,15 @@ def limits(table: Table) -> dict[str, list[float]]:
         rows = table.fold == fold
         evidence[rows] = log_probabilities(table, content)[rows]
     real = (table.what == "FLAIR") & (table.fold != TEST_FOLD)
-    slices = margins(evidence[real & (table.variant == "as it is")])
+    whole, bare = (margins(evidence[real & (table.variant == v)]) for v in ("as it is", "no skull"))
     volumes = {str(v): volume_margins(table, evidence, real & (table.variant == v)) for v in np.unique(table.variant[real])}
     altered_volumes = np.concatenate([m for v, m in volumes.items() if v != "as it is"])
     found = {
-        "slice_limits": [np.quantile(m, REFUSED_IN_FITTING[k]) for k, m in zip(KINDS[1:], slices.T, strict=True)],
-        "volume_limits": np.minimum(volumes["as it is"].min(axis=0), np.quantile(altered_volumes, REFUSED_ALTERED, axis=0)),
+        "slice_limits": [np.quantile(m, REFUSED_IN_FITTING[k]) for k, m in zip(KINDS[1:], whole.T, strict=True)],
+        "volume_limits": np.minimum(volumes["as it is"].min(axis=0), np.quantile(altered_volumes, REFUSED_ALTERED, axis=0)) - SLACK,
     }
+    # A brain without its rim of scalp looks more like T1.
+    found["slice_limits"][0] = min(found["slice_limits"][0], np.quantile(bare[:, 0], BARE * REFUSED_IN_FITTING["t1"]))
     return {name: [round(min(float(limit), HIGHEST_LIMIT), 3) for limit in values] for name, values in found.items()}
 
 
@@ -324,6 +332,56 @@ def print_rates(table: Table, content: dict[str, object]) -> None:
             sys.stdout.write(f"{what}, {variant}: refused {refused.sum()} of {rows.sum()} slices ({refused.mean():.1%}){told}\n")
 
 
+def zero_mean(voxels: np.ndarray) -> np.ndarray:
+    """Return voxels scaled to zero mean within the head, with 0 around it."""
+    head = np.stack([head_depth(plane) > 0 if plane.max() > 0 else plane > 0 for plane in voxels[..., 1].astype(np.float32)])[..., None]
+    tissue = voxels[np.broadcast_to(head, voxels.shape)]
+    return np.where(head, (voxels - tissue.mean()) / tissue.std(), 0.0).astype(np.float32) if tissue.size else voxels.astype(np.float32)
+
+
+FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "three channels": lambda v: v,
+    "FLAIR alone": lambda v: v[..., 1:2],
+    "16 bit": lambda v: v.astype(np.uint16) * 200,
+    "zero mean": zero_mean,
+    "128 pixels": lambda v: v.reshape(len(v), 128, 2, 128, 2, 3).mean(axis=(2, 4)).astype(np.uint8),
+    "1024 pixels": lambda v: v.repeat(4, axis=1).repeat(4, axis=2),
+    "reversed, dark on white": lambda v: 255 - v,
+    "T1 in FLAIR's place": lambda v: v[..., 0:1],
+    "T1 with contrast in FLAIR's place": lambda v: v[..., 2:3],
+}
+
+
+def refusals(patient: Patient) -> dict[str, tuple[int, int, bool]]:
+    """Return, as the program itself decides, refused slices, slices, and whether the volume is refused, for each form.
+
+    Slices of the measured fold alone are judged one by one; black ones count.
+    """
+    images = patient.load()[0]
+    single = read_split()[patient.name] == TEST_FOLD
+    found = {}
+    for name, form in FORMS.items():
+        voxels = form(images)
+        if "place" in name and np.array_equal(voxels[..., 0], images[..., 1]):
+            continue  # the sequence is missing, and FLAIR stands in for it
+        slices = range(len(voxels)) if single else ()
+        found[name] = (sum(not check(voxels[z : z + 1]).plausible for z in slices), len(slices), not check(voxels).plausible)
+    return found
+
+
+def print_refusals(patients: list[Patient]) -> None:
+    """Print how many slices of the measured fold, and how many volumes of it and of all patients, are refused."""
+    split = read_split()
+    with Pool() as pool:
+        counted = list(zip([split[p.name] == TEST_FOLD for p in patients], pool.imap(refusals, patients), strict=True))
+    for form in FORMS:
+        every = [found[form] for _, found in counted if form in found]
+        measured = [found[form] for is_measured, found in counted if is_measured and form in found]
+        refused, slices = sum(f[0] for f in measured), sum(f[1] for f in measured)
+        volumes = f"volumes {sum(f[2] for f in measured)} of {len(measured)}, of all patients {sum(f[2] for f in every)} of {len(every)}"
+        sys.stdout.write(f"as the program decides, {form}: slices {refused} of {slices} ({refused / slices:.1%}), {volumes}\n")
+
+
 def main(data: Path) -> None:
     """Make the pictures, fit, write and print."""
     patients = index_dataset(data)
@@ -334,6 +392,7 @@ def main(data: Path) -> None:
     path = Path(gliomask.__file__).with_name("quality.json")
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
     print_rates(table, content)
+    print_refusals(patients)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ EXPECTED = "an axial FLAIR of a brain, as grey or as three MRI sequences, with d
 KINDS = ("flair", "t1", "not_axial", "ct", "no_head")
 """What the network tells apart, in the order of its outputs; :data:`SEEN` has them in words."""
 
-MOST_SLICES = 9
+MOST_SLICES = 7
 """Slices of a volume that are looked at; more of them say little more."""
 
 FEW = 5
@@ -35,6 +35,9 @@ SHARED_DETAIL = 0.88
 
 COLOURED = 0.05
 """Mean difference of the channels, in shares of the mean brightness, below which they are one grey picture."""
+
+COLOUR_SLICES = 3
+"""Slices of a volume whose colours are compared."""
 
 CUT_OFF = 0.25
 """Share of the frame's border with tissue on it from which the head counts as cut off."""
@@ -180,10 +183,13 @@ def _slices_to_look_at(flair: NDArray[Any]) -> list[int]:
 
 def _colour(slices: NDArray[Any]) -> str:
     """Return the sentence on colour if the channels are the colours of one picture, else nothing."""
-    shared = float(np.median([shared_detail(s) for s in slices]))
-    first = slices.astype(np.float32)
-    difference = max(float(np.abs(first[..., 1] - first[..., c]).mean()) for c in (0, 2))
-    if shared < SHARED_DETAIL or difference < COLOURED * max(float(np.abs(first).mean()), 1e-9):
+    few = slices[:: -(-len(slices) // COLOUR_SLICES)]
+    shared = float(np.median([shared_detail(s) for s in few]))
+    if shared < SHARED_DETAIL:
+        return ""
+    levels = few.astype(np.float32)
+    difference = max(float(np.abs(levels[..., 1] - levels[..., c]).mean()) for c in (0, 2))
+    if difference < COLOURED * max(float(np.abs(levels).mean()), 1e-9):
         return ""
     return (
         "It is in colour as a photograph is: its three channels share their finest detail "
