@@ -100,7 +100,7 @@ def test_the_page_tells_what_was_found(write_case: Write) -> None:
     assert f"FLAIR abnormality of {millilitres:.1f} ml marked in 5 of 12 slices." in shown
     assert "It is one lesion, on the patient's right." in shown
     assert "Highest probability of a voxel: 0.75." in shown and "not the probability of a tumour" in shown
-    assert "A calibrated confidence is not available yet." in shown
+    assert "No agreement with an expert's outline is known for this model." in shown
     lesion = json.loads((folder / "result.json").read_text())["measurements"]["lesions"][0]
     diameters = f"{lesion['longest_axial_diameter_mm']:.1f} × {lesion['perpendicular_mm']:.1f}"  # noqa: RUF001 - as it stands there
     assert shown.count(diameters) == 2  # above the table and in it
@@ -154,8 +154,14 @@ def test_a_single_slice(write_case: Write) -> None:
             {"removed": {"lesions": 3, "volume_ml": 0.25}, "min_lesion_ml": 0.2},
             "Left out, as asked: 3 lesions under 0.2 ml, 0.25 ml in all.",
         ),
-        ({"confidence": {"expected_dice": 0.84}}, "Expected dice: 0.84"),
-        ({"confidence": "high"}, "Calibrated confidence: high"),
+        (
+            {"confidence": {"expected_dice": 0.84, "low": 0.7, "high": 0.912}},
+            "Expected agreement with an expert's outline (Dice): 0.84; for nine in ten cases like this one it lies between 0.70 and 0.91.",
+        ),
+        (
+            {"satellites": 2, "model": {"name": "m", "sha256": "0", "postprocessing": {"smallest_share": 0.1}}},
+            "Left out as probably false: 2 lesions under 10 % of the largest one's size.",
+        ),
         ({"max_probability": 0.9999}, "Highest probability of a voxel: over 0.99."),
         ({"notes": []}, "None: it was read as it is."),
         ({"notes": [f"note {letter}" for letter in "abcdefghijklmnop"]}, "and 4 more in result.json"),

@@ -279,14 +279,16 @@ def _confidence(content: Record) -> Iterator[str]:
         f"Highest probability of a voxel: {_probability(content['max_probability'])}. It is the network's own number, "
         "not the probability of a tumour."
     )
-    confidence = content.get("confidence")
-    if confidence is None:
-        yield "No agreement with an expert can be expected from these probabilities."
-        return
-    yield (
-        f"Expected agreement with an expert's outline (Dice): {confidence['expected_dice']:.2f}, for nine in ten such cases between "
-        f"{confidence['low']:.2f} and {confidence['high']:.2f}."
-    )
+    confidence = content.get("confidence") or {}
+    bounds = [confidence.get(key) for key in ("expected_dice", "low", "high")]
+    if all(isinstance(bound, float) for bound in bounds):
+        expected, low, high = bounds
+        yield (
+            f"Expected agreement with an expert's outline (Dice): {expected:.2f}; for nine in ten cases like this one it lies between "
+            f"{low:.2f} and {high:.2f}."
+        )
+    else:
+        yield "No agreement with an expert's outline is known for this model."
 
 
 def _notes(content: Record, with_identifiers: bool) -> str:
