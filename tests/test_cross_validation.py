@@ -4,12 +4,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gliomask import InputError, cli
+from gliomask.confidence import Calibration
 from gliomask.dataset import sealed_patients
 from gliomask.evaluation import Protocol, cross_validate
-from gliomask.models import BUNDLED
+from gliomask.models import BUNDLED, read_record
 
 PATIENTS = {"TCGA_XX_1_20000101": "a", "TCGA_XX_2_20000101": "b", "TCGA_YY_3_20000101": "b"}
 
@@ -80,7 +82,13 @@ def test_folds_without_a_model_and_with_two_are_named(data: Path, split: Path, r
         cross_validate(data, runs, Protocol(split))
     shutil.rmtree(runs / "again")
     shutil.rmtree(runs / "run-b")
-    with pytest.raises(InputError, match="no model for fold b; found those for a"):
+    partial = cross_validate(data, runs, Protocol(split))
+    assert [p.name for p in partial.patients] == ["TCGA_XX_1_20000101"]
+    assert partial.subject.startswith("1 of 2 folds cross-validation") and partial.notes == (
+        "Fold b has no model, so its 2 patients are not among the scores.",
+    )
+    write_run(runs / "run-a", held_out_fold="c", patients=[])
+    with pytest.raises(InputError, match="models for fold c, but the patients are of fold a, b"):
         cross_validate(data, runs, Protocol(split))
     with pytest.raises(InputError, match="no folders with a network"):
         cross_validate(data, runs / "run-a", Protocol(split))
@@ -106,3 +114,22 @@ def test_a_patient_without_a_fold_is_named(data: Path, split: Path, runs: Path, 
     write_slices(data / "stranger", (5,), masks=True)
     with pytest.raises(InputError, match="without a fold in the split: stranger"):
         cross_validate(data, runs, Protocol(split))
+
+
+def test_calibrate_writes_what_it_fitted(data: Path, split: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = runs / "run-a" / "fast.json"
+    command = ["calibrate", str(data), "--cross-validation", str(runs), "--split", str(split)]
+    assert cli.main([*command, "--write", str(record)]) == 0
+    told = capsys.readouterr().out
+    assert "3 patients of folds a, b" in told and "expected calibration error, all pixels:" in told
+    written = read_record(record)
+    assert written.scores["confidence"]["patients"] == 3
+    assert written.calibration != Calibration()
+    # The mask stays what it was: the threshold moves with the probabilities.
+    assert written.threshold == pytest.approx(float(written.calibration.apply(np.array(0.5, np.float32))), abs=0.006)
+
+
+def test_a_fit_needs_two_folds(data: Path, split: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(runs / "run-b")
+    assert cli.main(["calibrate", str(data), "--cross-validation", str(runs), "--split", str(split)]) == 1
+    assert "models of one fold alone" in capsys.readouterr().err

@@ -20,6 +20,9 @@ BINS = np.linspace(-9.3, 9.3, 373)
 COVERAGE = 0.9
 """Share of cases whose Dice the interval is to hold."""
 
+BOUNDS = ((0.1, 3.0), (-4.0, 4.0))
+"""Of a calibration's scale and offset: beyond them the data say nothing of calibration."""
+
 RIDGE = 1.0
 """Weight of the penalty on an expectation's weights, in squared errors of log-odds."""
 
@@ -87,26 +90,26 @@ def fit(cases: Sequence[FittingCase], smallest_share: float) -> Fit:
     return Fit(calibration, {kind: fit_agreement(*zip(*rows, strict=True)) for kind, rows in tables.items()})
 
 
-def fit_calibration(cases: Iterable[FittingCase], steps: int = 30) -> Calibration:
-    """Return the scale and offset of log-odds with the highest likelihood (Platt 1999), by Newton's method on binned pixels.
+def fit_calibration(cases: Iterable[FittingCase]) -> Calibration:
+    """Return the scale and offset of log-odds with the highest likelihood (Platt 1999), on binned pixels.
 
-    Every patient counts alike, however many slices there are.
+    Every patient counts alike, however many slices there are. Both stay within :data:`BOUNDS`.
     """
+    from scipy.optimize import minimize  # wanted for evaluation alone
+
     pixels, tumour = np.zeros(len(BINS) - 1), np.zeros(len(BINS) - 1)
     for case in cases:
         odds = log_odds(case.probability.astype(np.float32))
-        counts = [np.histogram(odds[where], BINS)[0] for where in (np.ones_like(case.reference), case.reference)]
-        pixels += counts[0] / case.reference.size
-        tumour += counts[1] / case.reference.size
+        pixels += np.histogram(odds, BINS)[0] / case.reference.size
+        tumour += np.histogram(odds[case.reference], BINS)[0] / case.reference.size
     middles = (BINS[:-1] + BINS[1:]) / 2.0
-    design = np.stack([middles, np.ones_like(middles)], axis=1)
-    weights = np.array([1.0, 0.0])
-    for _ in range(steps):
-        expected = 1.0 / (1.0 + np.exp(-design @ weights))
-        gradient = design.T @ (tumour - pixels * expected)
-        curvature = (design * (pixels * expected * (1.0 - expected))[:, None]).T @ design
-        weights = weights + np.linalg.solve(curvature + 1e-12 * np.eye(2), gradient)
-    return Calibration(float(weights[0]), float(weights[1]))
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        odds = weights[0] * middles + weights[1]
+        return float(np.sum(tumour * np.logaddexp(0.0, -odds) + (pixels - tumour) * np.logaddexp(0.0, odds)) / pixels.sum())
+
+    scale, offset = minimize(loss, (1.0, 0.0), method="Nelder-Mead", bounds=BOUNDS, options={"xatol": 1e-4, "fatol": 1e-10}).x
+    return Calibration(float(scale), float(offset))
 
 
 def described(case: FittingCase, calibration: Calibration, smallest_share: float) -> tuple[tuple[float, ...], float] | None:
