@@ -248,7 +248,7 @@ class TestShared:
             raise EngineError("model_x: missing.")
 
         shared.workroom.clear()
-        monkeypatch.setattr(shared, "Segmenter", fail)
+        monkeypatch.setattr("gliomask.segmentation.Segmenter", fail)
         page = opened()
         deadline = time.monotonic() + PATIENCE_S
         while not page.error and time.monotonic() < deadline:
@@ -378,6 +378,22 @@ class TestLaunch:
     def test_importing_it_loads_no_streamlit(self) -> None:
         code = "import sys, gliomask.app; raise SystemExit('streamlit' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+    def test_page_is_there_before_anything_heavy_is_loaded(self) -> None:
+        """The first paint waits for what the page's modules import; this part alone was twice as long with nibabel in it."""
+        heavy = [
+            "nibabel",
+            "pydicom",
+            "highdicom",
+            "scipy",
+            "onnxruntime",
+            "matplotlib",
+            "pandas",
+            "gliomask.report",
+            "gliomask.segmentation",
+        ]
+        code = f"import sys, gliomask.app.page; print(*(name for name in {heavy} if name in sys.modules))"
+        assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split() == []
 
     @pytest.fixture
     def free_port(self) -> Callable[[], int]:

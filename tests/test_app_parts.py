@@ -1,6 +1,7 @@
 """What the page is made of, without Streamlit: files sorted into cases, the thread that works, what is kept, drawn and handed out."""
 
 import csv
+import errno
 import gc
 import gzip
 import io
@@ -25,6 +26,7 @@ from gliomask.app import desk as desks
 from gliomask.app import scene, takeaway, uploads
 from gliomask.app.case import Found, Names, Summary
 from gliomask.app.desk import Desk
+from gliomask.app.disk import Disk
 from gliomask.app.keep import Keep
 from gliomask.app.uploads import Group, Received
 from gliomask.app.wording import agreement, area_phrases, headline, ml, overall, progress
@@ -305,7 +307,41 @@ class TestDesk:
         monkeypatch.setattr(desks, "MAX_SESSION_MB", 1)
         desk.receive([Sent("big.zip", packed.getvalue())])
         assert states(desk) == {"big": "failed"}
-        assert desk.cases["1"].problem == "big.zip: unpacks to 2 MB; 1 MB are left here. Use the command line."
+        assert desk.cases["1"].problem == (
+            "big.zip: unpacks to 2 MB, and all files of a visit together may have 1 MB. Load the page again to begin afresh."
+        )
+
+    def test_what_zips_unpack_to_counts_for_the_whole_visit(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a", bytes(2**19 + 2**18))
+        monkeypatch.setattr(desks, "MAX_SESSION_MB", 1)
+        desk.receive([Sent("first.zip", packed.getvalue()), Sent("second.zip", packed.getvalue())])
+        assert states(desk) == {"first": "failed", "second": "failed"}
+        assert [case.problem.partition(": ")[2][:11] for case in desk.cases.values()] == ["holds no sc", "unpacks to "]
+
+    def test_bound_over_all_visitors_until_one_leaves(self, room: Workroom, phantom: Volume, predictions: list[int]) -> None:
+        content = image(phantom.voxels[LESION])
+        disk = Disk(len(content) + 100)
+        first, second = (Desk(room, Keep(9, 10**9), disk) for _ in range(2))
+        assert first.receive([Sent("a.png", content)]) == []
+        assert second.receive([Sent("b.png", content)]) == [
+            "b.png: not taken, since this page is full with the files of all its visitors. Try again in a while, or run gliomask yourself."
+        ]
+        states(first)
+        del first
+        until(lambda: gc.collect() >= 0 and disk.taken == 0)
+        assert second.receive([Sent("b.png", content)]) == []
+
+    def test_full_disk_is_told(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(desks.shutil, "copyfileobj", full)
+        assert desk.receive([Sent("a.png", b"1")]) == [
+            "a.png: not taken, since the computer that runs this page has no room left on its disk."
+        ]
+        assert desk.cases == {}
 
 
 def dicom_series(folder: Path, head: NDArray[np.float32]) -> list[Path]:
@@ -339,6 +375,15 @@ class TestWorkroom:
         assert Progress("segmenting", 8, 24, started=0.0).seconds_left(4.0) == 8.0
         assert Progress("segmenting", 0, 24, started=0.0).seconds_left(4.0) is None
         assert progress(Progress("segmenting", 8, 800, started=0.0), 4.0) == "Segmenting slice 8 of 800, about 7 min left"
+
+    def test_loading_waits_for_the_page_but_not_longer_than_until_the_first_task(self) -> None:
+        loads: list[float] = []
+        room = Workroom(lambda: loads.append(time.monotonic()), patience_s=PATIENCE_S)  # type: ignore[arg-type, return-value, func-returns-value]
+        time.sleep(0.05)
+        assert loads == []
+        room.submit(visitor := type("Visitor", (), {})(), lambda _: None)
+        until(lambda: len(loads) == 1)
+        del visitor
 
 
 class TestKeep:

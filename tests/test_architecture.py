@@ -11,7 +11,7 @@ SOURCE = Path(gliomask.__file__).parent
 
 LAYERS = (
     ("errors",),
-    ("appearance", "confidence", "diameters", "grid", "metrics", "postprocess", "preprocess", "surfaces", "volume"),
+    ("appearance", "confidence", "diameters", "grid", "metrics", "notice", "postprocess", "preprocess", "surfaces", "volume"),
     ("io", "measure", "models", "engine", "quality"),
     ("phantom", "segmentation"),
     ("dataset", "report"),

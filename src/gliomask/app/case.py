@@ -1,9 +1,12 @@
 """One case of a visitor's: where it comes from, how far it is, and what was found in it."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +19,10 @@ from gliomask.grid import radiological
 from gliomask.io import CaseSource, read_case
 from gliomask.io.sources import files_sha256
 from gliomask.phantom import SIZE, draw_phantom
-from gliomask.segmentation import Segmentation, Segmenter
 from gliomask.volume import Volume
+
+if TYPE_CHECKING:
+    from gliomask.segmentation import Segmentation, Segmenter
 
 STORED = re.compile(r"upload-\d{4}")
 """What files are called on the disk; no two of a case share a number."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from gliomask.app.case import SAMPLE, Case, Found, Names, work_on
+from gliomask.app.disk import Disk
 from gliomask.app.keep import Keep
-from gliomask.app.settings import MAX_CASES, MAX_FILES, MAX_PIXELS, MAX_SESSION_MB
+from gliomask.app.settings import MAX_CASES, MAX_FILES, MAX_PIXELS, MAX_SESSION_MB, MAX_TOTAL_MB
 from gliomask.app.uploads import Group, Received, clean_name, grouped, singles
 from gliomask.app.work import BUSY, Workroom
 from gliomask.errors import GliomaskError, InputError
@@ -38,23 +39,20 @@ class Desk:
 
     Parameters
     ----------
-    workroom, results
-        Shared by all visitors.
+    workroom, results, disk
+        Shared by all visitors; a desk without a disk has one to itself.
     """
 
-    def __init__(self, workroom: Workroom, results: Keep[Found]) -> None:
+    def __init__(self, workroom: Workroom, results: Keep[Found], disk: Disk | None = None) -> None:
         """Start without any case."""
         self.workroom, self.results = workroom, results
+        self._disk = Disk(MAX_TOTAL_MB * 2**20) if disk is None else disk
+        self._bytes = 0
         self.cases: dict[str, Case] = {}
         self._groups: dict[str, Group] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="gliomask-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._count = 0
-
-    @property
-    def bytes(self) -> int:
-        """What the visitor's files take on the disk."""
-        return sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
 
     @property
     def busy(self) -> bool:
@@ -74,23 +72,40 @@ class Desk:
         if len(uploads) > MAX_FILES:
             problems.append(f"Only the first {MAX_FILES:,} of {len(uploads):,} files were taken. Pack the others into a zip.")
         batch = self._new_folder()
-        left, files = MAX_SESSION_MB * 2**20 - self.bytes, []
+        files = []
         for number, upload in enumerate(uploads[:MAX_FILES]):
-            left -= upload.size
-            if left < 0:
-                problems.append(f"{clean_name(upload.name)}: not taken, since all files together may have {MAX_SESSION_MB} MB here.")
-                left += upload.size
-                continue
-            path = batch / str(number)
-            with path.open("xb") as file:
-                shutil.copyfileobj(_from_start(upload), file)
-            files.append(Received(clean_name(upload.name), path))
+            name, path = clean_name(upload.name), batch / str(number)
+            try:
+                self.take(upload.size)
+                with path.open("xb") as file:
+                    shutil.copyfileobj(_from_start(upload), file)
+            except InputError as error:
+                problems.append(f"{name}: not taken, since {error}")
+            except OSError:  # such as a container's temporary file system, smaller than what is allowed here
+                path.unlink(missing_ok=True)
+                problems.append(f"{name}: not taken, since the computer that runs this page has no room left on its disk.")
+            else:
+                files.append(Received(name, path))
         for group in _grouped(files):
             if len(self.cases) >= MAX_CASES:
                 problems.append(f"{group.name}: not taken, since {MAX_CASES} cases are here already. Remove some, or use the command line.")
                 continue
             self._open(group)
         return problems
+
+    def take(self, size: int) -> None:
+        """Count *size* bytes more on the disk; they stay until the session ends.
+
+        Raises
+        ------
+        InputError
+            They are more than a visitor, or all visitors together, may have.
+        """
+        if self._bytes + size > MAX_SESSION_MB * 2**20:
+            raise InputError(f"all files of a visit together may have {MAX_SESSION_MB} MB. Load the page again to begin afresh.")
+        if not self._disk.take(self, size):
+            raise InputError("this page is full with the files of all its visitors. Try again in a while, or run gliomask yourself.")
+        self._bytes += size
 
     def take_apart(self, number: str) -> None:
         """Make each slice of a volume a case of its own."""
@@ -139,7 +154,7 @@ class Desk:
             case.source = _source(group)
             self._begin(case)
         else:
-            task = partial(_look_into, weakref.ref(self), number, folder, MAX_SESSION_MB * 2**20 - self.bytes)
+            task = partial(_look_into, weakref.ref(self), number, folder)
             self.workroom.submit(self, lambda _: task())
 
     def _begin(self, case: Case) -> None:
@@ -220,7 +235,7 @@ def _source(group: Group) -> CaseSource:
     )
 
 
-def _look_into(desk: Callable[[], Desk | None], number: str, folder: Path, room: int) -> None:
+def _look_into(desk: Callable[[], Desk | None], number: str, folder: Path) -> None:
     """Find the cases in an archive, in a heap of DICOM files, or why there are none."""
     owner = desk()
     case = None if owner is None else owner.cases.get(number)
@@ -230,7 +245,7 @@ def _look_into(desk: Callable[[], Desk | None], number: str, folder: Path, room:
     try:
         archive = next((path for path in folder.iterdir() if path.suffix == ".zip"), None)
         if archive is not None:
-            _check_unpacked(archive, room)
+            _make_room(owner, archive)
         several = len(list(folder.iterdir())) > 1
         sources = find_cases([folder if several else next(folder.iterdir())])
     except GliomaskError as error:
@@ -243,14 +258,18 @@ def _look_into(desk: Callable[[], Desk | None], number: str, folder: Path, room:
         owner.put_in_place(number, sources)
 
 
-def _check_unpacked(archive: Path, room: int) -> None:
-    """Refuse what an archive says it unpacks to if there is no room for it; more than it says is never unpacked."""
+def _make_room(owner: Desk, archive: Path) -> None:
+    """Count what an archive says it unpacks to, and refuse it if there is no room for it.
+
+    More than an archive says is never unpacked: :mod:`zipfile` stops at the size in an entry's
+    header, and :func:`gliomask.io.archives.extracted` counts what is really written.
+    """
     try:
         with zipfile.ZipFile(archive) as opened:
             size = sum(entry.file_size for entry in opened.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return  # the reader says it in its own words
-    if size > room:
-        raise InputError(
-            f"{archive}: unpacks to {size / 2**20:,.0f} MB; {max(room, 0) / 2**20:,.0f} MB are left here. Use the command line."
-        )
+    try:
+        owner.take(size)
+    except InputError as error:
+        raise InputError(f"{archive}: unpacks to {size / 2**20:,.0f} MB, and {error}") from error

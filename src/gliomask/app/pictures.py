@@ -4,9 +4,9 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from gliomask.report.overlay import OUTLINE, Pixels, overlay_slice
+from gliomask.report.overlay import Pixels, overlay_slice
 from gliomask.surfaces import outline
 
 SHOWN_SIDE = 1024
@@ -67,12 +67,3 @@ def png(pixels: Pixels) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
     return file.getvalue()
-
-
-def icon() -> Image.Image:
-    """Return the page's icon: an outlined spot on a head."""
-    image = Image.new("RGBA", (64, 64))
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((8, 2, 56, 62), fill=(70, 78, 88))
-    draw.ellipse((15, 18, 35, 38), outline=OUTLINE, width=5)
-    return image

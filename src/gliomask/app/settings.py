@@ -8,6 +8,12 @@ MAX_UPLOAD_MB = 200
 MAX_SESSION_MB = 600
 """Most bytes that one visitor's files take on the disk, what is unpacked from archives included."""
 
+MAX_TOTAL_MB = 2000
+"""Most bytes that all visitors' files take on the disk together."""
+
+MAX_WAITING_MB = 800
+"""Most bytes of files that have been sent but not yet taken in; Streamlit holds them in memory."""
+
 MAX_FILES = 2000
 """Most files at once: a DICOM study that comes as single files."""
 
@@ -28,6 +34,8 @@ STREAMLIT: Mapping[str, str | int | bool] = {
     "client.showErrorDetails": "none",  # what goes wrong is told in a sentence, or in the terminal
     "client.showErrorLinks": False,
     "client.toolbarMode": "minimal",
+    "server.enableCORS": True,  # on in Streamlit anyway; said here so that no setting of the machine's turns them off
+    "server.enableXsrfProtection": True,
     "server.fileWatcherType": "none",  # the page is not edited while it runs
     "server.maxUploadSize": MAX_UPLOAD_MB,
     "server.showEmailPrompt": False,

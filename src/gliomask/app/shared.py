@@ -1,34 +1,48 @@
 """What pages share: one model and one store for all visitors, one desk for each, and the address that keeps page and case."""
 
+from __future__ import annotations
+
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from gliomask.app.case import Found
 from gliomask.app.desk import Desk
+from gliomask.app.disk import Disk
 from gliomask.app.keep import Keep
-from gliomask.app.scene import Scene
-from gliomask.app.settings import MAX_RESULT_BYTES, MAX_RESULTS
+from gliomask.app.settings import MAX_RESULT_BYTES, MAX_RESULTS, MAX_TOTAL_MB
 from gliomask.app.work import Workroom
 from gliomask.models import DEFAULT, ModelRecord, find_model
-from gliomask.segmentation import Segmenter
+
+if TYPE_CHECKING:
+    from gliomask.app.case import Found
+    from gliomask.app.scene import Scene
+    from gliomask.segmentation import Segmenter
 
 CASE = "case"
 """The parameter of the page's address that names the case."""
 
+WARMED = ("gliomask.app.scene", "gliomask.app.takeaway", "gliomask.io.nifti", "gliomask.io.dicom", "pandas")
+"""What the first case needs beside the model."""
+
+PATIENCE_S = 0.5
+"""How long the model waits for the first visitor's page, which shares the interpreter with it."""
+
 
 @st.cache_resource(show_spinner=False)  # type: ignore[untyped-decorator] # the type checker skips Streamlit
 def workroom() -> Workroom:
-    """Return the thread that works for all visitors; it loads the model as soon as it is there."""
-    return Workroom(_load)
+    """Return the thread that works for all visitors; it loads the model as soon as the page is drawn."""
+    return Workroom(_load, PATIENCE_S)
 
 
 def _load() -> Segmenter:
     """Return the model, and import meanwhile what the first case needs; not the viewer, which belongs to a run of the page."""
+    from gliomask.segmentation import Segmenter
+
     segmenter = Segmenter()
-    for name in ("gliomask.app.scene", "gliomask.app.takeaway", "gliomask.io.nifti", "gliomask.io.dicom", "pandas"):
+    for name in WARMED:
         with suppress(ImportError):  # what is missing is told where it is needed
             import_module(name)
     return segmenter
@@ -47,15 +61,21 @@ def results() -> Keep[Found]:
 
 
 @st.cache_resource(show_spinner=False)  # type: ignore[untyped-decorator]
-def scenes() -> "Keep[tuple[Scene, bytes, bytes]]":
+def scenes() -> Keep[tuple[Scene, bytes, bytes]]:
     """Return what the viewer has of the cases that are looked at."""
     return Keep(MAX_RESULTS // 4, MAX_RESULT_BYTES // 4)
+
+
+@st.cache_resource(show_spinner=False)  # type: ignore[untyped-decorator]
+def disk() -> Disk:
+    """Return the bound on what all visitors' files take."""
+    return Disk(MAX_TOTAL_MB * 2**20)
 
 
 def desk() -> Desk:
     """Return this visitor's desk; it goes with the session."""
     if "desk" not in st.session_state:
-        st.session_state["desk"] = Desk(workroom(), results())
+        st.session_state["desk"] = Desk(workroom(), results(), disk())
     found: Desk = st.session_state["desk"]
     return found
 

@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from PIL import Image
-
-from gliomask.io.images import FORMATS
 from gliomask.io.naming import is_image, is_mask, is_nifti, is_zip, natural_key, stem_of
 
 Kind = Literal["images", "nifti", "dicom", "zip", "unknown"]
@@ -105,6 +102,10 @@ def singles(group: Group) -> list[Group]:
 
 def image_header(path: Path) -> Header | None:
     """Return an image's size and pages; None where it cannot be read, which the reader tells in its own words."""
+    from PIL import Image
+
+    from gliomask.io.images import FORMATS
+
     try:
         with Image.open(path, formats=FORMATS) as image:
             return (*image.size, getattr(image, "n_frames", 1))

@@ -1,17 +1,21 @@
 """What the page says: plain functions from numbers to sentences."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gliomask.app.case import Case, Summary
 from gliomask.app.work import Progress
 from gliomask.metrics import confusion, dice
 from gliomask.models import ModelRecord
-from gliomask.report.saving import NOTICE
-from gliomask.segmentation import Segmentation
+from gliomask.notice import NOTICE
 from gliomask.volume import CHANNELS, Volume
+
+if TYPE_CHECKING:
+    from gliomask.segmentation import Segmentation
 
 __all__ = [
     "NOTICE", "about", "agreement", "area_phrases", "cautions", "headline", "measured", "overall", "plain", "privacy", "progress",

@@ -1,14 +1,17 @@
 """The background thread that segments for all visitors, one case after another, taking turns between them."""
 
+from __future__ import annotations
+
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from gliomask.segmentation import Segmenter
+if TYPE_CHECKING:
+    from gliomask.segmentation import Segmenter
 
 Stage = Literal["waiting", "reading", "segmenting", "done", "refused", "failed"]
 BUSY: frozenset[Stage] = frozenset({"waiting", "reading", "segmenting"})
@@ -48,7 +51,7 @@ class Progress:
         return (now - self.started) / self.slices * (self.of - self.slices)
 
 
-Task = Callable[[Segmenter], None]
+Task = Callable[["Segmenter"], None]
 
 
 class Workroom:
@@ -61,11 +64,13 @@ class Workroom:
     ----------
     load
         Returns the model; called once, in the thread, so that the page is there before it.
+    patience_s
+        How long the loading waits for the page to be drawn, which it would slow down; no longer than until the first task.
     """
 
-    def __init__(self, load: Callable[[], Segmenter]) -> None:
-        """Start the thread, which loads the model at once."""
-        self._load = load
+    def __init__(self, load: Callable[[], Segmenter], patience_s: float = 0.0) -> None:
+        """Start the thread, which loads the model."""
+        self._load, self._patience_s = load, patience_s
         self._queues: dict[int, tuple[weakref.ref[object], deque[Task]]] = {}
         self._change = threading.Condition()
         self.problem = ""
@@ -93,6 +98,8 @@ class Workroom:
                 self._change.wait()
 
     def _work(self) -> None:
+        with self._change:
+            self._change.wait_for(lambda: self._queues, self._patience_s)
         try:
             self.segmenter = self._load()
         except Exception as error:  # noqa: BLE001 - whatever it is, the page has to say it

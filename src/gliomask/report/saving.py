@@ -20,13 +20,13 @@ from gliomask.io import write_png, write_text
 from gliomask.io.dicom import DicomOrigin
 from gliomask.io.naming import RESULT
 from gliomask.measure import area_pixels
+from gliomask.notice import NOTICE as NOTICE
 from gliomask.report.overlay import SheetLayout, axial_view, contact_sheet
 from gliomask.segmentation import Segmentation
 from gliomask.volume import Volume
 
 OVERLAY = "overlay.png"
 WRITE_EVERY_S = 2.0  # the whole table is rewritten each time, which thousands of cases would feel
-NOTICE = "Research software, not a medical device: not for diagnosis or treatment."
 COLUMNS = (
     "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "volume_ml", "lesions",
     "longest_axial_diameter_mm", "perpendicular_mm", "max_probability", "model", "threshold", "seconds", "reason",
