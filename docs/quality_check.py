@@ -4,8 +4,9 @@
 
 Writes ``src/gliomask/quality.json`` and prints rates. Fitted on the patients of folds 1 to 4, with
 limits chosen by leaving each of these folds out in turn; the rates are those of fold 0, which nothing
-was fitted to; how often pictures count and how strict to be was settled by hand with these rates in view. What is not FLAIR is made of the same patients (their T1, reformats, CT
-drawn on their heads), of what image packages ship, half of it for measuring, and of drawings.
+was fitted to; how often pictures count and how strict to be was settled by hand with these rates in
+view. What is not FLAIR is made of the same patients (their T1, reformats, CT drawn on their heads), of
+what image packages ship, a fifth of it for measuring, and of drawings.
 """
 
 import json
