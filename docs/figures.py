@@ -39,6 +39,7 @@ def sections(record: ModelRecord) -> dict[str, str]:
         "headline": _headline(held_out, crossed),
         "scores": _table(held_out),
         CROSS_VALIDATION: _cross_validation(crossed),
+        "confidence": _confidence(record.scores.get("confidence", {})),
         "training": _training(record),
     }
 
@@ -80,8 +81,7 @@ def _headline(held_out: Mapping[str, Scores], crossed: Mapping[str, Scores]) -> 
     whom = (
         f"On {whole['patients']} patients in cross-validation by patient, each scored by a model that was not trained on the patient"
         if scores is crossed
-        else f"On {whole['patients']} patients that it was not trained on and that nothing was chosen on (fold 0 of the committed split "
-        "by\npatient)"
+        else f"On {whole['patients']} patients that it was not trained on (fold 0 of the committed split by\npatient)"
     )
     flair = f"; from FLAIR alone the mean is {alone['mean_dice']:.3f}" if alone else ""
     return (
@@ -138,6 +138,28 @@ def _cross_validation(crossed: Mapping[str, Scores]) -> str:
     patients = next(iter(crossed.values()))["patients"]
     told = f"Cross-validated over {patients} patients, each scored by the model of this recipe that was trained without the patient's fold:"
     return f"{told}\n\n{_table(crossed)}"
+
+
+def _confidence(found: Mapping[str, Any]) -> str:
+    """Return what calibration and expected Dice came to; nothing while the record has neither."""
+    if not found:
+        return ""
+    before, after = found["calibration_error"]["before"], found["calibration_error"]["after"]
+    lines = [
+        f"Fitted by `gliomask calibrate` on {found['patients']} patients of folds {', '.join(found['folds'])}, from all channels and "
+        "from FLAIR alone, each patient as\nseen by the model that was trained without it. What follows is told for each fold by fits "
+        "that had no case of it.\n",
+        "| | before | after |\n| --- | --- | --- |",
+        *(f"| expected calibration error, {where} | {before[where]:.4f} | {after[where]:.4f} |" for where in before),
+        "\n| expected Dice of | cases | rank correlation with the true Dice | mean absolute error | 90 % intervals hold for | mean width |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| a {kind} in which something is marked | {e['cases']} | {e['spearman']:.2f} | {e['mean_absolute_error']:.3f} "
+            f"| {100 * e['coverage']:.0f} % | {e['mean_width']:.2f} |"
+            for kind, e in found["expected_dice"].items()
+        ),
+    ]
+    return "\n".join(lines)
 
 
 def _training(record: ModelRecord) -> str:
