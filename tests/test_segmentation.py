@@ -1,15 +1,20 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import gliomask
-from gliomask import InputError, Segmenter, Volume
+from gliomask import InputError, Segmentation, Segmenter, Volume
+from gliomask.confidence import AgreementModel, Calibration
 from gliomask.metrics import confusion, dice
+from gliomask.models import find_model
 from gliomask.phantom import draw_phantom, lesion_mask
+from gliomask.postprocess import Postprocessing
 
 
 class BrightEngine:
@@ -28,7 +33,8 @@ class BrightEngine:
 
 @pytest.fixture
 def bright() -> Segmenter:
-    segmenter = Segmenter(force=True)  # it is given boxes and black, which are no heads
+    plain = replace(find_model("fast"), threshold=0.5, postprocessing=Postprocessing(), calibration=Calibration())
+    segmenter = Segmenter(plain, force=True)  # it is given boxes and black, which are no heads
     segmenter.engine = BrightEngine()
     return segmenter
 
@@ -119,3 +125,40 @@ def test_a_path_of_several_cases_is_refused(tmp_path: Path, write_slices: Callab
     write_slices(tmp_path / "all" / "b")
     with pytest.raises(InputError, match=r"holds 2 cases \(a, b"):
         segmenter.segment(tmp_path / "all")
+
+
+def drawn(probability: np.ndarray, affine: np.ndarray | None = None, **changes: Any) -> Segmentation:
+    """A result of probabilities that no network gave."""
+    record = replace(find_model("fast"), postprocessing=Postprocessing(smallest_share=0.1), **changes)
+    volume = Volume(np.zeros((*probability.shape, 1), np.uint8), "drawn", affine=affine)
+    return Segmentation(volume, probability.astype(np.float32), 0.5, record, "none", 0.0)
+
+
+def two_lesions() -> np.ndarray:
+    probability = np.full((20, 32, 32), 0.1)
+    probability[5:10, 4:14, 4:14], probability[8, 20:24, 20:24] = 0.9, 0.8  # 500 voxels and 16
+    return probability
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)], ids=["axial", "sagittal"])
+def test_lesions_much_smaller_than_the_largest_are_left_out(order: tuple[int, int, int]) -> None:
+    axes = np.diag([-0.9, -0.9, 5.0, 1.0])
+    affine = None if order == (0, 1, 2) else axes[:, [1, 2, 0, 3]]
+    result = drawn(two_lesions().transpose(order), affine)
+    assert (int(result.mask.sum()), result.satellites) == (500, 1)
+    kept = replace(result, all_lesions=True)
+    assert (int(kept.mask.sum()), kept.satellites) == (516, 0)
+    assert result.with_threshold(0.85).satellites == 0  # it is not there to be left out
+
+
+def test_the_expected_dice_is_that_of_a_volume_or_of_a_slice() -> None:
+    agreement = {"volume": AgreementModel.of([0, 0, 0, 0], [-1, 1]), "slice": AgreementModel.of([0, 0, 0, 2], [0, 0])}
+    assert drawn(two_lesions(), agreement=agreement).confidence.expected_dice == pytest.approx(0.5)
+    assert drawn(two_lesions()[8:9], agreement=agreement).confidence.expected_dice == pytest.approx(0.8808, abs=1e-4)
+    assert drawn(two_lesions(), agreement={}).confidence is None
+    assert drawn(np.zeros((3, 8, 8)), agreement=agreement).confidence is None
+
+
+def test_the_outline_is_most_uncertain_at_even_odds() -> None:
+    probability = np.array([[[0.0, 0.5, 1.0]]])
+    assert drawn(probability).uncertainty[0, 0] == pytest.approx([0.0, 1.0, 0.0], abs=1e-3)

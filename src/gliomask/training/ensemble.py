@@ -16,6 +16,9 @@ from gliomask.models import ModelRecord, find_model, sha256_of
 PARITY = 5e-3
 """Largest difference of probabilities between the file and the mean of its members, which keep float32 weights."""
 
+UNCALIBRATED = 0.5
+"""Threshold of the mean: the members' own calibrations and thresholds do not hold for it."""
+
 LARGE = 256
 """Weights of at least this many numbers are stored in half precision; biases and scales stay as they are."""
 
@@ -51,7 +54,7 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
         channels=first.channels,
         input_size=size,
         normalisation=first.normalisation,
-        threshold=first.threshold,
+        threshold=UNCALIBRATED,
         licence=first.licence,
         recipe=first.recipe,
         training={
@@ -71,7 +74,7 @@ def _check_alike(records: Sequence[ModelRecord]) -> None:
     if len(records) < 2:
         raise InputError("an ensemble has two members or more.")
     for record in records[1:]:
-        for what in ("channels", "input_size", "normalisation", "threshold", "postprocessing"):
+        for what in ("channels", "input_size", "normalisation", "postprocessing"):
             mine, first = getattr(record, what), getattr(records[0], what)
             if mine != first:
                 raise InputError(f"{record.path}: {what} is {mine}, that of {records[0].path} {first}; members have to be alike.")
