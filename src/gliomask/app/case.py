@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomask.app.facts import Facts, facts_of
 from gliomask.app.keep import Keep
 from gliomask.app.references import masks_beside, read_reference
 from gliomask.app.work import Progress
@@ -93,6 +94,8 @@ class Case:
         How many files it was put together from, if they may be taken apart again.
     force
         Whether to segment it although it does not look like a brain FLAIR.
+    summary, facts
+        What stays of its result.
     """
 
     number: str
@@ -107,6 +110,7 @@ class Case:
     problem: str = ""
     reasons: tuple[str, ...] = ()
     summary: Summary | None = None
+    facts: Facts | None = None
 
     def read(self) -> Volume:
         """Return its volume, named by what lies on the disk, so that equal files of two visitors have equal results."""
@@ -147,6 +151,7 @@ def work_on(case: Case, segmenter: Segmenter, results: Keep[Found], visitor: Cal
         case.progress.begin("reading")
         case.key = f"{case.digest()} {segmenter.model.sha256} {case.force}"
         found = _kept(case.key, results, visitor) or _find(case, segmenter, results, visitor)
+        case.facts = facts_of(found.result, found.reference)
         case.summary = summary_of(found.result)
         case.progress.begin("done")
     except Left:

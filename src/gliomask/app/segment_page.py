@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -9,15 +10,15 @@ from gliomask.app import shared
 from gliomask.app.case import Case
 from gliomask.app.desk import Desk
 from gliomask.app.settings import MAX_SESSION_MB, MAX_UPLOAD_MB
-from gliomask.app.wording import NOTICE, about, overall, plain, privacy, scores, status
+from gliomask.app.wording import NOTICE, overall, plain, privacy, status
 from gliomask.app.work import BUSY
 
 LONG_LIST = 6  # cases beyond which their list scrolls in itself
 POLL_S = 0.5
 
 
-def show() -> None:
-    """Lay the page out."""
+def show(model_page: Any) -> None:
+    """Lay the page out; *model_page* is the page to link to for what is known of the model."""
     desk = shared.desk()
     shared.keep_settings()
     number = shared.chosen(desk)
@@ -28,7 +29,7 @@ def show() -> None:
         _ask(desk, first=True)
     else:
         _work(desk, number)
-    _tell_about()
+    st.page_link(model_page, label="How the model was trained, and where it is weak", icon=":material/info:")
 
 
 def _work(desk: Desk, number: str) -> None:
@@ -178,10 +179,3 @@ def _take_apart(desk: Desk, number: str) -> None:
 def _remove(desk: Desk, number: str) -> None:
     desk.remove(number)
     shared.choose(None)
-
-
-def _tell_about() -> None:
-    with st.expander("How the model was trained, and where it is weak"):
-        model = shared.model()
-        facts = "\n".join(f"- **{title}:** {plain(text)}" for title, text in about(model))
-        st.markdown(f"{facts}\n{scores(model)}")

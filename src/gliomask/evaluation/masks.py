@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,26 +46,37 @@ def evaluate_masks(data: Path, reference: Path) -> Evaluation:
     """
     nifti = _holds_nifti(reference)
     predicted, wanted = _masks_under(data, nifti), _masks_under(reference, nifti)
-    partners = _pair(predicted, wanted)
+    partners = pair_masks(predicted, wanted)
     if missing := [path for key, path in wanted.items() if key not in partners]:
         shown = "\n  ".join(str(path) for path in missing[:5])
         raise InputError(f"{len(missing)} reference masks without a counterpart under {data}, such as\n  {shown}")
     pairs = {key: (predicted[partners[key]], path) for key, path in wanted.items()}
-    scores = _score_volumes(pairs) if nifti else _score_folders(pairs)
     return Evaluation(
         f"masks in {data.resolve().name} against {reference.resolve().name}",
-        tuple(scores),
+        score_pairs(pairs, nifti=nifti),
         unit=MILLIMETRES if nifti else PIXELS,
         ignored_masks=len(predicted) - len(partners),
     )
 
 
-def _pair(predicted: Mapping[MaskKey, Path], wanted: Mapping[MaskKey, Path]) -> dict[MaskKey, MaskKey]:
+def pair_masks(predicted: Collection[MaskKey], wanted: Collection[MaskKey]) -> dict[MaskKey, MaskKey]:
+    """Return for each reference mask that has one the predicted mask that belongs to it, as :func:`evaluate_masks` pairs them."""
     partners = {key: key for key in wanted if key in predicted}
     left = [key for key in predicted if key not in partners]
     often = Counter(name for _, name in predicted) | Counter(name for _, name in wanted)
     by_name = {name: (folder, name) for folder, name in left if often[name] == 1}
     return partners | {key: by_name[key[1]] for key in wanted if key not in partners and key[1] in by_name}
+
+
+def score_pairs(pairs: Mapping[MaskKey, tuple[Path, Path]], *, nifti: bool) -> tuple[PatientScore, ...]:
+    """Return the scores of pairs of a predicted and a reference mask, NIfTI or images.
+
+    Raises
+    ------
+    InputError
+        A mask cannot be read, or has another size or grid than its reference.
+    """
+    return tuple(_score_volumes(pairs) if nifti else _score_folders(pairs))
 
 
 def _score_folders(pairs: Mapping[MaskKey, tuple[Path, Path]]) -> list[PatientScore]:

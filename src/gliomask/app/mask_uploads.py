@@ -1,0 +1,214 @@
+"""Uploaded masks, predicted and reference, scored against each other; what a file was called never becomes a path."""
+
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from gliomask.app.settings import MAX_FILES, MAX_PIXELS, MAX_SESSION_MB
+from gliomask.app.uploads import clean_name, image_header, numbered
+from gliomask.errors import InputError
+from gliomask.evaluation import Evaluation
+from gliomask.evaluation.masks import MASK_SUFFIX, NO_MASK_SUFFIX, MaskKey, pair_masks, score_pairs
+from gliomask.evaluation.scores import MILLIMETRES, PIXELS
+from gliomask.io.archives import extracted
+from gliomask.io.naming import is_image, is_mask, is_nifti, is_zip, natural_key, stem_of
+
+SHOWN = 5
+"""Names that a message lists."""
+
+STORED = re.compile(r"\S*mask-\d{5}\S*")
+
+if TYPE_CHECKING:
+
+    class Upload(Protocol):
+        """What is used of Streamlit's uploaded file."""
+
+        name: str
+        size: int
+
+
+@dataclass(frozen=True)
+class Named:
+    """A file: the folder in which its owner has it (empty where none is known), its name, and where it lies."""
+
+    folder: str
+    name: str
+    path: Path
+
+
+def evaluate_uploads(predicted: "Sequence[Upload]", reference: "Sequence[Upload]") -> Evaluation:
+    """Return the scores of uploaded masks against uploaded reference masks, as ``gliomask evaluate --reference-masks`` does.
+
+    Images or NIfTI; what *reference* holds decides. Images that differ by a last number are a patient's slices, unless an
+    archive has them in folders, which then are the patients. Nothing of them stays on the disk.
+
+    Raises
+    ------
+    InputError
+        There are no masks, too many or too large ones, reference masks have no counterpart, or a pair does not fit together.
+    """
+    with tempfile.TemporaryDirectory(prefix="gliomask-") as temporary:
+        stored: dict[str, list[Named]] = {}
+        try:
+            for side, uploads in (("predicted", predicted), ("reference", reference)):
+                folder = Path(temporary, side)
+                folder.mkdir()
+                stored[side] = _received(uploads, folder)
+            return _evaluated(stored["predicted"], stored["reference"])
+        except InputError as error:
+            names = {str(file.path): file.name for files in stored.values() for file in files}
+            raise InputError(_in_owners_words(str(error), names)) from error
+
+
+def _evaluated(predicted: Sequence[Named], reference: Sequence[Named]) -> Evaluation:
+    images = any(is_image(Path(file.name)) for file in masks_among(reference, nifti=False))
+    mine, theirs = (keyed(masks_among(files, nifti=not images), nifti=not images) for files in (predicted, reference))
+    for side, masks in (("reference", theirs), ("predicted", mine)):
+        if not masks:
+            raise InputError(
+                f"Among the {side} masks is no {'image' if images else 'NIfTI file'}. Give both sides as the same kind of file."
+            )
+    partners = pair_masks(mine, theirs)
+    if missing := [file.name for key, file in theirs.items() if key not in partners]:
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        raise InputError(
+            f"{len(missing)} reference mask{'s have' if len(missing) > 1 else ' has'} no predicted mask of the same name: "
+            f"{', '.join(missing[:SHOWN])}{more}. Leaving out what was missed would flatter the scores, so give a mask for each."
+        )
+    pairs = {key: (mine[partners[key]].path, file.path) for key, file in theirs.items()}
+    for pair in pairs.values():
+        for path in pair:
+            _check_size(path)
+    scores = score_pairs(pairs, nifti=not images)
+    return Evaluation(
+        "uploaded masks against uploaded reference masks",
+        scores,
+        unit=PIXELS if images else MILLIMETRES,
+        ignored_masks=len(mine) - len(partners),
+    )
+
+
+def masks_among(files: Iterable[Named], *, nifti: bool) -> list[Named]:
+    """Return the files of a kind that are masks by their names; all of that kind where no name says so."""
+    kind = [f for f in files if (is_nifti if nifti else is_image)(Path(f.name)) and not NO_MASK_SUFFIX.search(stem_of(Path(f.name)))]
+    said = [f for f in kind if (MASK_SUFFIX.search(stem_of(Path(f.name))) if nifti else is_mask(Path(f.name)))]
+    return said or kind
+
+
+def keyed(files: Iterable[Named], *, nifti: bool) -> dict[MaskKey, Named]:
+    """Return masks by their patient's folder and their own name, by which they are paired.
+
+    Raises
+    ------
+    InputError
+        Two have the same.
+    """
+    masks: dict[MaskKey, Named] = {}
+    for file in sorted(files, key=lambda f: natural_key(f"{f.folder}/{f.name}")):
+        stem = MASK_SUFFIX.sub("", stem_of(Path(file.name)))
+        folder = file.folder or ("" if nifti else numbered(stem)[0])
+        if (folder, stem) in masks:
+            raise InputError(f"{file.name} and {masks[folder, stem].name} are of the same name. Give one mask for each scan or slice.")
+        masks[folder, stem] = file
+    return masks
+
+
+def _received(uploads: "Sequence[Upload]", folder: Path) -> list[Named]:
+    """Store uploaded files, and what is in archives among them, under numbers.
+
+    Raises
+    ------
+    InputError
+        They are too many or too large together.
+    """
+    room = MAX_SESSION_MB * 2**20
+    files: list[Named] = []
+    for upload in uploads:
+        room -= upload.size
+        if room < 0 or len(files) > MAX_FILES:
+            raise InputError(f"At most {MAX_FILES:,} files of {MAX_SESSION_MB} MB in all are scored here. Use the command line for more.")
+        path = _place(folder, len(files), upload.name)
+        with path.open("xb") as file:
+            shutil.copyfileobj(_from_start(upload), file)
+        if is_zip(Path(upload.name)):
+            inside = _unpacked(path, folder, len(files) + 1, room)
+            room -= sum(file.path.stat().st_size for file in inside)
+            files += inside
+        else:
+            files.append(Named("", clean_name(upload.name), path))
+    return files
+
+
+def _unpacked(archive: Path, folder: Path, first: int, room: int) -> list[Named]:
+    """Store the images and NIfTI files of an archive.
+
+    Raises
+    ------
+    InputError
+        It is damaged, or says that it unpacks to more than there is room for; more than it says is never unpacked.
+    """
+    with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError), zipfile.ZipFile(archive) as opened:
+        entries = opened.infolist()  # what is no zip is told by the reader below
+        if len(entries) > MAX_FILES or sum(entry.file_size for entry in entries) > room:
+            raise InputError(f"{archive}: unpacks to more than is scored here. Use the command line.")
+    files: list[Named] = []
+    with extracted(archive) as unpacked:
+        for path in sorted(p for p in unpacked.rglob("*") if p.is_file()):
+            if not (is_image(path) or is_nifti(path)):
+                continue
+            inside = path.parent.relative_to(unpacked)
+            target = _place(folder, first + len(files), path.name)
+            shutil.move(path, target)
+            files.append(Named(clean_name(inside.name) if inside.name else "", clean_name(path.name), target))
+    archive.unlink()
+    folders = {file.folder for file in files}
+    # One folder around everything says nothing: the masks in it are told apart by their own names.
+    return [Named("", file.name, file.path) for file in files] if len(folders) == 1 else files
+
+
+def _place(folder: Path, number: int, name: str) -> Path:
+    """Return where a file is stored: readers go by its ending, and by nothing else of its name."""
+    known = PurePosixPath(name).name.casefold()
+    endings = (".nii.gz", ".nii", ".zip", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+    return folder / f"mask-{number:05d}{next((ending for ending in endings if known.endswith(ending)), '')}"
+
+
+def _check_size(path: Path) -> None:
+    """Refuse a mask with more pixels than a case may have, before they are read."""
+    if is_nifti(path):
+        import nibabel  # half a second that image masks need not wait for
+
+        try:
+            shape = nibabel.load(path).shape
+        except Exception:  # noqa: BLE001 - the reader says it in its own words
+            return
+    else:
+        shape = image_header(path) or ()
+    pixels = 1
+    for size in shape:
+        pixels *= int(size)
+    if pixels > MAX_PIXELS:
+        raise InputError(
+            f"{path}: {pixels / 2**20:,.0f} million voxels; at most {MAX_PIXELS // 2**20} are scored here. Use the command line."
+        )
+
+
+def _in_owners_words(text: str, names: Mapping[str, str]) -> str:
+    """Return a message with the owners' names in place of the stored ones; what has none is an archive."""
+
+    def restored(match: re.Match[str]) -> str:
+        path = match[0].rstrip(":,.;")
+        return names.get(path, "The archive" if match.start() == 0 else "the archive") + match[0][len(path) :]
+
+    return STORED.sub(restored, text)
+
+
+def _from_start(upload: "Upload") -> BinaryIO:
+    upload.seek(0)  # type: ignore[attr-defined] # a rerun may have read it before
+    return upload  # type: ignore[return-value]
