@@ -40,6 +40,8 @@ def test_features_do_not_depend_on_the_pixels_size() -> None:
 def test_expected_dice_and_its_interval() -> None:
     agreement = AgreementModel.of([1.0, 0.0, 0.0, 0.0], [-1.0, 1.0]).estimate((0.0, 5.0, 5.0))
     assert (agreement.low, agreement.expected_dice, agreement.high) == pytest.approx((0.2689, 0.5, 0.7311), abs=1e-4)
+    wide = AgreementModel.of([1.0, 0.0, 0.0, 0.0], [-6.0, 6.0]).estimate((0.0, 5.0, 5.0))
+    assert (wide.low, wide.high) == (0.0, 1.0)  # 0.002 and 0.998, beyond what the fit tells apart
 
 
 def overconfident(seed: int, fold: str, kind: str = "volume", scale: float = 0.5, offset: float = -0.4) -> FittingCase:

@@ -21,6 +21,9 @@ Mask = NDArray[np.bool_]
 FAINT = 0.02
 """Probabilities below this are left out of a case's features: over a million voxels of air they would add up."""
 
+DICE_LIMITS = (0.02, 0.98)
+"""Dice is kept within these before its log-odds are taken, so that one missed lesion does not decide a fit."""
+
 FEATURES = ("expected overlap", "boundary entropy", "area")
 
 
@@ -72,7 +75,8 @@ class AgreementModel:
         """Return what Dice to expect of a mask with these :func:`features`."""
         odds = float(np.dot(self.weights, (*row, 1.0)))
         low, expected, high = (float(1.0 / (1.0 + np.exp(-(odds + error)))) for error in (self.errors[0], 0.0, self.errors[1]))
-        return Agreement(expected, low, high)
+        # Beyond the limits all Dice counted alike in the fit, so an interval that reaches one has no end there.
+        return Agreement(expected, 0.0 if low <= DICE_LIMITS[0] else low, 1.0 if high >= DICE_LIMITS[1] else high)
 
 
 def entropy(probability: Float) -> Float:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gliomask.confidence import Agreement, AgreementModel, Calibration, features
+from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, features
 from gliomask.evaluation.calibration import pooled, reliabilities
 from gliomask.metrics import confusion, dice
 from gliomask.postprocess import log_odds, slice_distance_mm, without_satellites
@@ -25,9 +25,6 @@ BOUNDS = ((0.1, 3.0), (-4.0, 4.0))
 
 RIDGE = 1.0
 """Weight of the penalty on an expectation's weights, in squared errors of log-odds."""
-
-DICE_LIMITS = (0.02, 0.98)
-"""Dice is kept within these before its log-odds are taken, so that one missed lesion does not decide the fit."""
 
 
 @dataclass(frozen=True)

@@ -283,12 +283,9 @@ def _confidence(content: Record) -> Iterator[str]:
     bounds = [confidence.get(key) for key in ("expected_dice", "low", "high")]
     if all(isinstance(bound, float) for bound in bounds):
         expected, low, high = bounds
-        yield (
-            f"Expected agreement with an expert's outline (Dice): {expected:.2f}; for nine in ten cases like this one it lies between "
-            f"{low:.2f} and {high:.2f}."
-        )
+        yield f"Expected Dice with an expert's outline: {expected:.2f} (90 % interval {low:.2f} to {high:.2f})."
     else:
-        yield "No agreement with an expert's outline is known for this model."
+        yield "No Dice with an expert's outline can be expected: nothing is marked, or the model has no measured expectation."
 
 
 def _notes(content: Record, with_identifiers: bool) -> str:
