@@ -36,7 +36,7 @@ def test_the_readme_has_its_two_commands() -> None:
     readme = (ROOT / "README.md").read_text()
     start = "pip install uv && uv run --no-project --with-requirements {} --with-editable . "
     assert start.format("requirements.txt") + "gliomask app\n" in readme
-    assert start.format("requirements-dev.txt") + "pytest\n" in readme
+    assert start.format("requirements-dev.txt") + "pytest -n auto --dist loadfile\n" in readme
 
 
 @pytest.mark.parametrize("name", ["README.md", "MODEL_CARD.md"])
