@@ -79,7 +79,8 @@ def _headline(held_out: Mapping[str, Scores], crossed: Mapping[str, Scores]) -> 
     whole, alone = scores[ALL], scores.get(FLAIR)
     low, high = whole["mean_dice_95"]
     whom = (
-        f"On {whole['patients']} patients in cross-validation by patient, each scored by a model that was not trained on the patient"
+        f"On {whole['patients']} patients in cross-validation by patient, each scored by a model of the same recipe that was not trained\n"
+        "on the patient"
         if scores is crossed
         else f"On {whole['patients']} patients that it was not trained on (fold 0 of the committed split by\npatient)"
     )
