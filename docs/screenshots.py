@@ -1,7 +1,7 @@
 """Take the pictures of the web page that the documentation shows: ``python docs/screenshots.py``, or with the names of some.
 
 Needs the extra ``[app]``, ``playwright`` and a Chromium on the machine; nothing is downloaded. The
-head on them is the sample that the program draws.
+heads on them are drawn: the sample, and those of ``drawn_cohort.py``.
 """
 
 import io
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from drawn_cohort import files
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -66,6 +67,34 @@ def drop_grey(page: Page) -> None:
     page.locator("input[type=file]").set_input_files([{"name": "wall.png", "mimeType": "image/png", "buffer": content.getvalue()}])
 
 
+def open_cohort(page: Page) -> None:
+    """Drop the drawn cohort, wait for its last case and open the table."""
+    sent = [{"name": name, "mimeType": "application/octet-stream", "buffer": content} for name, content in files()]
+    page.locator("input[type=file]").set_input_files(sent)
+    page.get_by_text("to go").wait_for()
+    page.get_by_text("to go").wait_for(state="detached")
+    open_page(page, "Cohort")
+
+
+def open_evaluation(page: Page) -> None:
+    """Score the drawn cohort."""
+    open_cohort(page)
+    open_page(page, "Evaluation")
+
+
+def open_model(page: Page) -> None:
+    """Open the page about the model."""
+    open_page(page, "Model")
+
+
+def open_page(page: Page, name: str) -> None:
+    """Follow the navigation's link, which a phone hides behind a button."""
+    link = page.get_by_role("link", name=name, exact=True)
+    if not link.is_visible():
+        page.get_by_test_id("stExpandSidebarButton").click()
+    link.click()
+
+
 SHOTS: dict[str, Shot] = {
     "start": Shot(height=560, ready=""),
     "page": Shot(before=try_sample),
@@ -73,6 +102,10 @@ SHOTS: dict[str, Shot] = {
     "page-phone": Shot(390, 1500, before=try_sample),
     "solid": Shot(height=820, view="3-D", before=try_sample),
     "refusal": Shot(height=640, before=drop_grey, ready="does not look like a brain FLAIR"),
+    "cohort": Shot(height=1100, before=open_cohort, ready="Volumes"),
+    "evaluation": Shot(height=1500, before=open_evaluation, ready="All cases"),
+    "model": Shot(height=2000, before=open_model, ready="Can its probabilities be trusted?"),
+    "model-phone": Shot(390, 1500, before=open_model, ready="Can its probabilities be trusted?"),
 }
 
 

@@ -233,6 +233,28 @@ def test_two_visitors_a_broken_file_the_back_button_and_a_reload(
     assert "Traceback" not in log and "patient_7" not in log and "notes" not in log
 
 
+def test_row_of_the_cohort_opens_its_case_and_back_returns(visit: Visit, phantom: Volume) -> None:
+    page = visit.page
+    drop(visit, sent("first.png", png(phantom.voxels[LESION, 10:230])), sent("second.png", png(phantom.voxels[LESION - 1, 10:230])))
+    page.get_by_text("2 with an abnormality").wait_for()
+    page.get_by_role("link", name="Cohort").click()
+    table = page.get_by_test_id("stDataFrame")
+    table.locator("canvas").first.wait_for()
+    box = table.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 60, box["y"] + 2.5 * 35)
+    page.get_by_role("heading", name="Abnormality found").wait_for()
+    assert page.url.endswith("?case=2")
+    assert page.get_by_role("radio", name="second").is_checked()
+    page.go_back()
+    page.get_by_role("heading", name="Cohort").wait_for()
+    page.get_by_role("link", name="Segment").click()
+    page.get_by_role("heading", name="Abnormality found").wait_for()
+    assert page.get_by_role("radio", name="second").is_checked()
+    assert visit.hosts == {"localhost"}
+    assert visit.complaints == []
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C as POSIX does")
 def test_ctrl_c_ends_it_in_order(tmp_path: Path) -> None:
     server = Served(tmp_path / "log.txt")

@@ -1,15 +1,19 @@
 """What the pages draw, as Vega-Lite: plain functions from numbers to specifications, with a sentence for those who do not see them.
 
-Streamlit serves Vega itself, and its theme gives text and grid their colours, light or dark. What is drawn here has one colour that
-stands out from both (3:1 and more) and differs from grey for every kind of colour vision; nothing is told by colour alone.
+Streamlit serves Vega itself, and its theme gives axes and grid their colours, light or dark. What is drawn here has one colour, which
+stands out from the page by 4:1 and more and differs from grey for every kind of colour vision; nothing is told by colour alone.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
 
-MARK, QUIET = "#3a8fae", "#757a83"
+MARK, QUIET = "#2f86a6", "#6b707a"
+DARK = {MARK: "#5fb4cf", QUIET: "#a4a9b3"}
+"""What stands in place of the colours on a dark page."""
+
 GOLDEN = 0.618034
 """Neighbours in a row of points are set apart by this turn, so that they cover each other least."""
 
@@ -28,6 +32,13 @@ class Chart:
 
     spec: Spec
     alt: str
+
+    def on_dark(self) -> "Chart":
+        """Return the same for a dark page."""
+        text = json.dumps(self.spec)
+        for light, dark in DARK.items():
+            text = text.replace(light, dark)
+        return Chart(json.loads(text), self.alt)
 
 
 def volume_dots(named: Sequence[tuple[str, float]], unit: str) -> Chart:
@@ -120,7 +131,7 @@ def dice_by_size(named: Sequence[tuple[str, float, int]]) -> Chart:
     points = [{"case": name, "dice": value, "pixels": max(1, pixels)} for name, value, pixels in named]
     encoding = {
         "x": {"field": "pixels", "type": "quantitative", "title": "Reference mask, pixels in all slices", "scale": {"type": "log"},
-              "axis": {"tickCount": 4, "format": ",d", "grid": False}},
+              "axis": {"tickCount": 4, "format": "~s", "grid": False}},
         "y": {"field": "dice", "type": "quantitative", "title": "Dice", "scale": {"domain": [dice_floor(values), 1.0], "nice": False}},
         "tooltip": [{"field": "case", "title": "Case"}, {"field": "dice", "type": "quantitative", "title": "Dice", "format": ".3f"},
                     {"field": "pixels", "type": "quantitative", "title": "Pixels", "format": ",d"}],

@@ -71,8 +71,7 @@ def _table(rows: Sequence[Row], go: Go) -> None:
     columns = columns_of(rows)
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     config = {
-        "Case": text(pinned=True, width="medium"),
-        "Status": text(width="medium"),
+        "Case": text(pinned=True, width=150),
         "Found": text(help="Whether anything is marked at the model's own threshold. An empty mask does not mean that there is no tumour."),
         "Volume (ml)": number(format="%.1f"),
         "Pixels": number(format="localized"),
@@ -123,7 +122,7 @@ def _distribution(rows: Sequence[Row]) -> None:
         return
     st.subheader("Volumes" if unit == "ml" else "Sizes", anchor=False)
     chart = volume_dots(named, unit)
-    st.vega_lite_chart(spec=chart.spec, width="stretch", alt=chart.alt)
+    shared.draw(chart)
     left_out = sum(bool(row.found) for row in rows) - len(named)
     notes = ["A dot is a case in which something is marked; point at it for its name.", chart.alt]
     if left_out:

@@ -132,7 +132,7 @@ def _plots(evaluation: Evaluation, patients: Sequence[PatientScore]) -> None:
     for column, (title, told, chart) in zip(st.columns(max(2, len(drawn)), gap="large"), drawn, strict=False):
         with column:
             st.subheader(title, anchor=False)
-            st.vega_lite_chart(spec=chart.spec, width="stretch", alt=chart.alt)
+            shared.draw(chart)
             st.caption(told)
 
 
@@ -160,7 +160,7 @@ def _table(evaluation: Evaluation) -> None:
         **{name: number(format="%.3f") for name in ("Dice", "IoU", "Sensitivity", "Precision")},
         "HD95": number(f"HD95 ({unit})", format="%.1f", help="95 of 100 outline points lie closer to the other outline than this."),
         "Surface Dice": number(format="%.3f", help=within),
-        "Area error": number(format="percent", help="How much more (or, with a minus, less) is marked than in the reference."),
+        "Area error": number(format="%+.0f %%", help="How much more (or, with a minus, less) is marked than in the reference."),
         "Reference, pixels": number(format="localized"),
     }
     alt = f"Table of the scores of {len(evaluation.patients)} cases, lowest Dice first."

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from gliomask.app import shared
-from gliomask.app.charts import Chart, history, intervals, reliability
+from gliomask.app.charts import history, intervals, reliability
 from gliomask.app.model_card import (
     DOES,
     agreement_rows,
@@ -20,7 +20,7 @@ from gliomask.app.model_card import (
 from gliomask.app.wording import NOTICE, about, plain
 from gliomask.models import ModelRecord
 
-INSIDE = ("Model", "Limits")
+INSIDE = ("Model", "Trained on", "Limits")
 """Rows of the short account on the segment page that this page tells at length."""
 
 
@@ -42,7 +42,7 @@ def show() -> None:
     _confidence(model)
     if rows := training_history(model):
         st.subheader("Training", anchor=False)
-        _draw(history(rows))
+        shared.draw(history(rows))
 
 
 def _scores(model: ModelRecord) -> None:
@@ -54,7 +54,7 @@ def _scores(model: ModelRecord) -> None:
         "Scores on patients that had no part in the training. Dice is 1 where a mask equals the expert's and 0 where they share nothing; "
         "with so few patients the intervals are wide. *Clean slices marked* are slices without tumour in which something is marked."
     )
-    _draw(intervals(score_intervals(model)))
+    shared.draw(intervals(score_intervals(model)))
     _table(rows, "Scores by way of input.")
 
 
@@ -67,7 +67,7 @@ def _confidence(model: ModelRecord) -> None:
         return
     if curves:
         st.markdown("A calibrated model's curve lies on the dashed line: of the pixels it gives 0.7, seven in ten are tumour.")
-        _draw(reliability(curves))
+        shared.draw(reliability(curves))
     if calibration:
         st.markdown("Mean distance of the probability said from the share found (expected calibration error; 0 is best):")
         _table(calibration, "Calibration error before and after calibration.")
@@ -85,7 +85,3 @@ def _data_sheet(model: ModelRecord) -> None:
 
 def _table(rows: Sequence[Mapping[str, str]], alt: str) -> None:
     st.table({title: [row.get(title, "-") for row in rows] for title in rows[0]}, border="horizontal", hide_index=True, alt=alt)
-
-
-def _draw(chart: Chart) -> None:
-    st.vega_lite_chart(spec=chart.spec, width="stretch", alt=chart.alt)

@@ -29,7 +29,7 @@ WHOSE: Mapping[str, str] = {
 
 COLUMNS: Mapping[str, str] = {
     "patient": "Case", "dice": "Dice", "iou": "IoU", "sensitivity": "Sensitivity", "precision": "Precision", "hd95": "HD95",
-    "surface_dice": "Surface Dice", "area_error": "Area error", "found_tumour_slices": "Slices found", "tumour_slices": "of",
+    "surface_dice": "Surface Dice", "area_error": "Area error", "found_tumour_slices": "Slices found", "tumour_slices": "Tumour slices",
     "reference_pixels": "Reference, pixels",
 }  # fmt: skip
 
@@ -116,6 +116,7 @@ def table_of(evaluation: Evaluation) -> dict[str, list[Any]]:
     """Return the patients' scores as columns by title, lowest Dice first."""
     rows = sorted((patient.as_json() for patient in evaluation.patients), key=lambda row: float(row["dice"]))
     columns = {title: [row[name] for row in rows] for name, title in COLUMNS.items()}
+    columns["Area error"] = [None if error is None else 100 * error for error in columns["Area error"]]  # in percent
     if len(evaluation.roles()) > 1:
         columns["Training"] = [row["role"] for row in rows]
     return columns

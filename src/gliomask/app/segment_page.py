@@ -110,8 +110,9 @@ def _changed(seen: Sequence[tuple[str, str]], state: Sequence[tuple[str, str]], 
 
 def _pick(desk: Desk, cases: list[Case], shown: str | None, now: float) -> str:
     numbers = [case.number for case in cases]
-    if shown in numbers and st.session_state.get("followed") != shown:
-        st.session_state["case"] = st.session_state["followed"] = shown  # the address has changed: a link, or the back button
+    if shown in numbers and (st.session_state.get("followed") != shown or "case" not in st.session_state):
+        # The address has changed (a link, or the back button), or another page was looked at, on which Streamlit forgets the choice.
+        st.session_state["case"] = st.session_state["followed"] = shown
     with st.container(height=420 if len(cases) > LONG_LIST else "content", border=False):
         picked: str = st.radio(
             "Cases",

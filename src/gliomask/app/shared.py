@@ -18,6 +18,7 @@ from gliomask.models import DEFAULT, ModelRecord, find_model
 
 if TYPE_CHECKING:
     from gliomask.app.case import Found
+    from gliomask.app.charts import Chart
     from gliomask.app.scene import Scene
     from gliomask.segmentation import Segmenter
 
@@ -88,13 +89,22 @@ def keep_settings() -> None:
 
 
 def chosen(desk: Desk) -> str | None:
-    """Return the number of the case that the address names, or of the first one that can be shown."""
+    """Return the number of the case that the address names, of the one looked at before another page, or of the first that can be shown."""
     named = st.query_params.get(CASE)
     if named == "sample" and named not in desk.cases:
         desk.add_sample()  # the one case that a link can bring along
     if named in desk.cases:
+        st.session_state["looked at"] = named
         return named
+    if (earlier := st.session_state.get("looked at")) in desk.cases:
+        return str(earlier)
     return next((number for number, case in desk.cases.items() if case.progress.stage == "done"), next(iter(desk.cases), None))
+
+
+def draw(chart: Chart) -> None:
+    """Draw a chart in the page's colours, with its sentence for those who do not see it."""
+    toned = chart.on_dark() if st.context.theme.type == "dark" else chart
+    st.vega_lite_chart(spec=toned.spec, width="stretch", alt=toned.alt)
 
 
 def choose(number: str | None) -> None:
