@@ -88,11 +88,8 @@ def open_model(page: Page) -> None:
 
 
 def open_page(page: Page, name: str) -> None:
-    """Follow the navigation's link, which a phone hides behind a button."""
-    link = page.get_by_role("link", name=name, exact=True)
-    if not link.is_visible():
-        page.get_by_test_id("stExpandSidebarButton").click()
-    link.click()
+    """Follow the navigation's link."""
+    page.get_by_role("link", name=name, exact=True).click()
 
 
 SHOTS: dict[str, Shot] = {
@@ -105,7 +102,6 @@ SHOTS: dict[str, Shot] = {
     "cohort": Shot(height=1100, before=open_cohort, ready="Volumes"),
     "evaluation": Shot(height=1500, before=open_evaluation, ready="All cases"),
     "model": Shot(height=2000, before=open_model, ready="Can its probabilities be trusted?"),
-    "model-phone": Shot(390, 1500, before=open_model, ready="Can its probabilities be trusted?"),
 }
 
 
@@ -138,6 +134,7 @@ def take(browser: Browser, address: str, name: str) -> None:
             page.get_by_role("radio", name=choice, exact=True).click()
             while viewer.get_attribute("data-ready") == before:
                 page.wait_for_timeout(250)
+    page.wait_for_timeout(3000)  # charts and tables take their height
     # Streamlit scrolls the page inside an element of its own, so the window is made as high as its content.
     content = page.evaluate("document.querySelector('.stMainBlockContainer').scrollHeight")
     page.set_viewport_size({"width": shot.width, "height": min(shot.height, int(content))})

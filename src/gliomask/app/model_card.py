@@ -6,13 +6,13 @@ from typing import Any
 from gliomask.models import ModelRecord
 
 DOES = (
-    "Marks what is bright on FLAIR in lower-grade gliomas: the tumour, and the oedema or infiltration around it. Each axial slice is "
-    "looked at by itself, and each pixel is given a probability."
+    "Marks what is bright on FLAIR in lower-grade gliomas: the tumour, and the oedema or infiltration around it. The network "
+    "sees each axial slice by itself and gives each pixel a probability."
 )
 WEAK: Sequence[tuple[str, str]] = (
     ("Faint, diffuse tumours", "Where a lesion is hardly brighter than the brain around it, the right region comes out in a wrong shape."),
-    ("Slices without tumour", "Something is marked in about {clean} of them, mostly near the top of the head, at the temporal poles and "
-     "where coils make the rim bright. A mark on a single slice is weak evidence."),
+    ("Slices without tumour", "Something is marked in {clean} of them, by way of input; mostly near the top of the head, at the temporal poles "
+     "and where coils make the rim bright. A mark on a single slice is weak evidence."),
     ("Single slices and FLAIR alone", "Both cost accuracy, as the table shows, and together most."),
     ("Other diseases", "Multiple sclerosis, stroke, small-vessel disease and other tumours are bright on FLAIR too. None were in the "
      "training, so they may be marked or missed."),
@@ -29,7 +29,8 @@ def weaknesses(model: ModelRecord) -> list[tuple[str, str]]:
     known = [share for share in shares if share is not None]
     if not known:
         return [(title, text) for title, text in WEAK if "{clean}" not in text]
-    return [(title, text.format(clean=f"{known[0]:.0%}")) for title, text in WEAK]
+    low, high = f"{min(known):.0%}", f"{max(known):.0%}"
+    return [(title, text.format(clean=low if low == high else f"{low} to {high}")) for title, text in WEAK]
 
 
 def score_rows(model: ModelRecord) -> Rows:
