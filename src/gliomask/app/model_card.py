@@ -11,8 +11,8 @@ DOES = (
 )
 WEAK: Sequence[tuple[str, str]] = (
     ("Faint, diffuse tumours", "Where a lesion is hardly brighter than the brain around it, the right region comes out in a wrong shape."),
-    ("Slices without tumour", "Something is marked in {clean} of them, by way of input; mostly near the top of the head, at the temporal poles "
-     "and where coils make the rim bright. A mark on a single slice is weak evidence."),
+    ("Slices without tumour", "Something is marked in {clean} of them, by way of input; mostly near the top of the head, at "
+     "the temporal poles and where coils make the rim bright. A mark on a single slice is weak evidence."),
     ("Single slices and FLAIR alone", "Both cost accuracy, as the table shows, and together most."),
     ("Other diseases", "Multiple sclerosis, stroke, small-vessel disease and other tumours are bright on FLAIR too. None were in the "
      "training, so they may be marked or missed."),
