@@ -15,6 +15,7 @@ pytest.importorskip("scipy", reason="the extra [volumes] is not installed")
 from gliomask import InputError
 from gliomask.cli import main
 from gliomask.io import find_cases
+from gliomask.models import find_model
 
 SHAPE = (128, 128, 8)
 AFFINE = centred(np.diag([-1.875, -1.875, 18.0]), SHAPE)
@@ -58,13 +59,13 @@ def test_a_dataset_without_flair_is_told(tmp_path: Path) -> None:
 
 def test_derivatives_are_a_dataset_that_the_validator_accepts(dataset: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    assert main(["segment", str(dataset), "--output", str(output), "--save-probability"]) == 0
+    assert main(["segment", str(dataset), "--output", str(output), "--save-probability", "--all-lesions"]) == 0
     for image in ("sub-01/anat/sub-01_run-2", "sub-02/ses-b/anat/sub-02_ses-b"):
         mask = nib.load(output / f"{image}_space-orig_label-lesion_mask.nii.gz")
         np.testing.assert_array_equal(mask.affine, nib.load(dataset / f"{image}_FLAIR.nii.gz").affine)
         assert 0 < mask.get_fdata().sum() < mask.get_fdata().size / 10
         probability = nib.load(output / f"{image}_space-orig_label-lesion_probseg.nii.gz").get_fdata()
-        np.testing.assert_array_equal(probability >= 0.5, mask.get_fdata() > 0)
+        np.testing.assert_array_equal(probability >= find_model("fast").threshold, mask.get_fdata() > 0)
         sidecar = json.loads((output / f"{image}_space-orig_label-lesion_mask.json").read_text())
         assert sidecar["Sources"] == [f"bids:raw:{image}_FLAIR.nii.gz"] and sidecar["Type"] == "Lesion"
     description = json.loads((output / "dataset_description.json").read_text())

@@ -19,6 +19,7 @@ from dicom_files import Geometry, Study, enhanced, write, write_series
 from gliomask import Segmenter, Volume
 from gliomask.cli import main
 from gliomask.dataset import index_dataset
+from gliomask.postprocess import slice_distance_mm
 
 LPS_OF_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 AXIAL, CORONAL = np.diag([-1.0, -1.0, 1.0]), np.array([[-1.0, 0, 0], [0, 0, -1], [0, -1, 0]])
@@ -138,10 +139,10 @@ def test_a_study_that_cannot_be_read_leaves_nothing(tmp_path: Path, capsys: pyte
 
 @pytest.fixture(scope="module")
 def patient(lgg_patients: Path) -> tuple[Volume, Matrix]:
-    """Return a held-out patient's slices and an affine as the training slices seem to have, 5 mm apart."""
+    """Return a held-out patient's slices and an affine as they are taken to have without one, so that smoothing is the same."""
     images, _ = index_dataset(lgg_patients)[0].load()
     shape = images.shape[2::-1]
-    return Volume(images, "patient"), centred(AXIAL @ np.diag([0.9375, 0.9375, 5.0]), shape)
+    return Volume(images, "patient"), centred(AXIAL @ np.diag([0.9375, 0.9375, slice_distance_mm(len(images))]), shape)
 
 
 @pytest.mark.parametrize("turned", [False, True])
