@@ -4,12 +4,15 @@ import csv
 import errno
 import gc
 import gzip
+import importlib
+import inspect
 import io
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cc3d
@@ -23,7 +26,7 @@ from PIL import Image
 
 from gliomask import ModelError, Segmenter, Volume
 from gliomask.app import desk as desks
-from gliomask.app import scene, takeaway, uploads
+from gliomask.app import scene, takeaway, uploads, visits
 from gliomask.app.case import Found, Names, Summary
 from gliomask.app.desk import Desk
 from gliomask.app.disk import Disk
@@ -384,6 +387,41 @@ class TestWorkroom:
         room.submit(visitor := type("Visitor", (), {})(), lambda _: None)
         until(lambda: len(loads) == 1)
         del visitor
+
+
+class TestVisits:
+    def test_files_on_their_way_in_are_bounded_over_all_sessions(self) -> None:
+        manager = pytest.importorskip("streamlit.runtime.memory_uploaded_file_manager").MemoryUploadedFileManager("/upload")
+        record = importlib.import_module("streamlit.runtime.uploaded_file_manager").UploadedFileRec
+        visits.bound_waiting(manager, 100)
+        manager.add_file("one", record("1", "a", "", bytes(60)))
+        with pytest.raises(Exception, match="507: This page is busy"):
+            manager.add_file("two", record("2", "b", "", bytes(60)))
+        manager.remove_session_files("one")
+        manager.add_file("two", record("2", "b", "", bytes(60)))
+        assert [len(files) for files in manager.file_storage.values()] == [1]
+
+    def test_session_goes_although_nobody_comes_after_it(self) -> None:
+        cache = pytest.importorskip("streamlit.runtime.caching.ttl_cache").TTLCache(128, ttl=0.0)
+        cache["session"] = object()
+        loop = SimpleNamespace(call_soon_threadsafe=lambda call: call())
+        storage = SimpleNamespace(_session_storage=SimpleNamespace(_cache=cache))
+        runtime = SimpleNamespace(_session_mgr=storage, _get_async_objs=lambda: SimpleNamespace(eventloop=loop))
+        gone = threading.Event()
+        visits.expire_sessions(runtime, gone.set)
+        assert gone.wait(PATIENCE_S)
+        assert not cache._data
+        visits.expire_sessions(object(), gone.clear)  # another version of Streamlit: nothing happens
+        assert gone.is_set()
+
+    def test_what_streamlit_calls_these_things_is_still_so(self) -> None:
+        """Otherwise memory would stay with visitors who have left, and nothing else would tell."""
+        storage = pytest.importorskip("streamlit.runtime.memory_session_storage").MemorySessionStorage()
+        assert not storage._cache._data and storage._cache.expire
+        manager = importlib.import_module("streamlit.runtime.websocket_session_manager").WebsocketSessionManager
+        assert "self._session_storage = session_storage" in inspect.getsource(manager)
+        assert "self._session_mgr = " in inspect.getsource(importlib.import_module("streamlit.runtime.runtime").Runtime)
+        visits.released()
 
 
 class TestKeep:

@@ -55,11 +55,28 @@ class Names:
 
 @dataclass(frozen=True)
 class Found:
-    """What is kept of a case: the result, and the reference mask or why it cannot be used."""
+    """What is kept of a case: the result, and the reference mask or why it cannot be used.
+
+    The result at the threshold that was last looked at is kept in it, not with a visitor, so that
+    it takes no memory any more when this has had to make room.
+    """
 
     result: Segmentation
     reference: NDArray[np.bool_] | None = None
     reference_problem: str = ""
+    cuts: list[Segmentation] = field(default_factory=list, compare=False)
+
+    def at(self, threshold: float) -> Segmentation:
+        """Return the result at a threshold."""
+
+        def told(volume: Volume) -> tuple[object, ...]:  # two visitors may call equal content differently
+            return volume.name, volume.slice_names, volume.notes, volume.sha256
+
+        kept = next((cut for cut in self.cuts if cut.threshold == threshold and told(cut.volume) == told(self.result.volume)), None)
+        if kept is None:
+            kept = self.result.with_threshold(threshold)
+            self.cuts[:] = [kept]
+        return kept
 
     @property
     def bytes(self) -> int:
@@ -138,7 +155,7 @@ class Case:
         notes = tuple(self.names.restore(note) for note in volume.notes)
         named = replace(volume, name=self.name, slice_names=names, source=Path(self.name), notes=notes, sha256=self.sha256)
         result = replace(found.result, volume=named, notes=tuple(self.names.restore(note) for note in found.result.notes))
-        return Found(result, found.reference, self.names.restore(found.reference_problem))
+        return Found(result, found.reference, self.names.restore(found.reference_problem), found.cuts)
 
 
 class Left(Exception):

@@ -48,7 +48,7 @@ def _show(desk: Desk, number: str) -> None:
     sentence, stage, controls = st.container(), st.container(), st.container()
     with controls:
         settings = _ask(found.result, several=_is_volume(found))
-    cut = _cut(found.result, settings.threshold)
+    cut = found.at(settings.threshold)
     summary = summary_of(cut)
     with sentence:
         st.header(headline(summary, cut.confidence), anchor=False)
@@ -92,16 +92,6 @@ def _ask(result: Segmentation, *, several: bool) -> Settings:
         "Grey window", 0, 100, step=1, format="%d%%", key="window", help="Which intensities are black and which are white."
     )
     return Settings(threshold, MARKS[mark], opacity / 100, (low * 2.55, high * 2.55), VIEWS[view])
-
-
-def _cut(result: Segmentation, threshold: float) -> Segmentation:
-    """Return the result at another threshold; the last one is kept, since other settings change oftener."""
-    key = (id(result.probability), result.volume.name, threshold)
-    kept = st.session_state.get("cut")
-    if kept is None or kept[0] != key:
-        st.session_state["cut"] = kept = (key, result.with_threshold(threshold))
-    cut: Segmentation = kept[1]
-    return cut
 
 
 def _tell_reference(found: Found, cut: Segmentation) -> None:

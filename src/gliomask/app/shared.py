@@ -8,11 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import streamlit as st
+from streamlit import runtime
 
 from gliomask.app.desk import Desk
 from gliomask.app.disk import Disk
 from gliomask.app.keep import Keep
-from gliomask.app.settings import MAX_RESULT_BYTES, MAX_RESULTS, MAX_TOTAL_MB
+from gliomask.app.settings import MAX_RESULT_BYTES, MAX_RESULTS, MAX_TOTAL_MB, MAX_WAITING_MB
+from gliomask.app.visits import bound_waiting, keep_tidy
 from gliomask.app.work import Workroom
 from gliomask.models import DEFAULT, ModelRecord, find_model
 
@@ -35,6 +37,9 @@ PATIENCE_S = 0.5
 @st.cache_resource(show_spinner=False)  # type: ignore[untyped-decorator] # the type checker skips Streamlit
 def workroom() -> Workroom:
     """Return the thread that works for all visitors; it loads the model as soon as the page is drawn."""
+    if runtime.exists():  # not under a test of the page's script alone
+        bound_waiting(runtime.get_instance().uploaded_file_mgr, MAX_WAITING_MB * 2**20)
+        keep_tidy(runtime.get_instance())
     return Workroom(_load, PATIENCE_S)
 
 

@@ -80,13 +80,21 @@ function explained() {
     .join("");
 }
 
+/** Return the arguments with addresses below wherever the page is served: a reverse proxy may have put it at a sub-path. */
+function placed(next) {
+  const top = new URL("../..", location.href).href.replace(/\/$/, ""); // this frame is at component/<name>/ below it
+  const whole = (address) => address && top + address;
+  const [flair, probability, reference, map, marked] = [next.flair, next.probability, next.reference, next.map, next.marked].map(whole);
+  return { ...next, flair, probability, reference, map, marked };
+}
+
 async function render(next, theme) {
   if (!started) {
     started = document.createElement("canvas").getContext("webgl2") ? begin() : Promise.reject(new Error("no WebGL 2"));
     started.catch(() => fail("no-webgl"));
   }
   await started;
-  args = next;
+  args = placed(next);
   themed(theme);
   document.querySelector("main").hidden = false;
   stripped();
