@@ -100,7 +100,7 @@ def test_the_page_tells_what_was_found(write_case: Write) -> None:
     assert f"FLAIR abnormality of {millilitres:.1f} ml marked in 5 of 12 slices." in shown
     assert "It is one lesion, on the patient's right." in shown
     assert "Highest probability of a voxel: 0.75." in shown and "not the probability of a tumour" in shown
-    assert "Expected Dice with an expert's outline: 0." in shown
+    assert "No Dice with an expert's outline is told: none was measured for such a result." in shown
     lesion = json.loads((folder / "result.json").read_text())["measurements"]["lesions"][0]
     diameters = f"{lesion['longest_axial_diameter_mm']:.1f} × {lesion['perpendicular_mm']:.1f}"  # noqa: RUF001 - as it stands there
     assert shown.count(diameters) == 2  # above the table and in it
@@ -158,10 +158,9 @@ def test_a_single_slice(write_case: Write) -> None:
             {"confidence": {"expected_dice": 0.84, "low": 0.7, "high": 0.912}},
             "Expected Dice with an expert's outline: 0.84 (90 % interval 0.70 to 0.91).",
         ),
-        ({"confidence": None}, "No Dice with an expert's outline can be expected"),
         (
             {"satellites": 2, "model": {"name": "m", "sha256": "0", "postprocessing": {"smallest_share": 0.1}}},
-            "Left out as probably false: 2 lesions under 10 % of the largest one's size.",
+            "Left out as small: 2 lesions under 10 % of the largest one's size; --all-lesions keeps them.",
         ),
         ({"max_probability": 0.9999}, "Highest probability of a voxel: over 0.99."),
         ({"notes": []}, "None: it was read as it is."),

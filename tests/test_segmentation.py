@@ -131,7 +131,7 @@ def drawn(probability: np.ndarray, affine: np.ndarray | None = None, **changes: 
     """A result of probabilities that no network gave."""
     record = replace(find_model("fast"), postprocessing=Postprocessing(smallest_share=0.1), **changes)
     volume = Volume(np.zeros((*probability.shape, 1), np.uint8), "drawn", affine=affine)
-    return Segmentation(volume, probability.astype(np.float32), 0.5, record, "none", 0.0)
+    return Segmentation(volume, probability.astype(np.float32), 0.5, replace(record, threshold=0.5), "none", 0.0)
 
 
 def two_lesions() -> np.ndarray:
@@ -156,7 +156,21 @@ def test_the_expected_dice_is_that_of_a_volume_or_of_a_slice() -> None:
     assert drawn(two_lesions(), agreement=agreement).confidence.expected_dice == pytest.approx(0.5)
     assert drawn(two_lesions()[8:9], agreement=agreement).confidence.expected_dice == pytest.approx(0.8808, abs=1e-4)
     assert drawn(two_lesions(), agreement={}).confidence is None
-    assert drawn(np.zeros((3, 8, 8)), agreement=agreement).confidence is None
+    assert drawn(np.zeros((20, 8, 8)), agreement=agreement).confidence is None
+    own = drawn(two_lesions(), agreement=agreement)
+    assert own.with_threshold(0.6).confidence is None and replace(own, all_lesions=True).confidence is None
+    assert drawn(two_lesions()[4:14], agreement=agreement).confidence is None  # a part of a head: nobody measured those
+
+
+def test_pictures_of_different_things_are_taken_one_by_one(bright: Segmenter) -> None:
+    bright.model = replace(bright.model, postprocessing=Postprocessing(3.0, 0.1))
+    voxels = np.zeros((40, 64, 64, 3), np.uint8)
+    voxels[:, 20:40, 20:40] = 60
+    voxels[8, 24:30, 24:30] = 250
+    series = bright.segment(Volume(voxels, "head"))
+    pictures = bright.segment(Volume(voxels, "album", tuple(f"{chr(97 + z)}_1" for z in range(40))))
+    assert pictures.probability[8].max() - 0.01 > series.probability[8].max()
+    assert pictures.confidence is None
 
 
 def test_the_outline_is_most_uncertain_at_even_odds() -> None:

@@ -158,7 +158,7 @@ def _add_ensemble(verbs: Any) -> None:
     parser = _command(
         verbs, "ensemble", commands.ensemble,
         "make one model of several: the mean of their probabilities (needs the extra [train])",
-        "gliomask ensemble runs/fold*/fold*.onnx --name ensemble --output runs/ensemble",
+        "gliomask ensemble runs/fold*/fold*.onnx --name ensemble --output models/",
         "Weights are stored in half precision. Slices are seen mirrored too.",
     )  # fmt: skip
     parser.add_argument("members", type=Path, nargs="+", metavar="MODEL", help="networks (.onnx) with their records beside them")
@@ -206,9 +206,17 @@ def _command(verbs: Any, name: str, run: Any, summary: str, example: str, detail
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", default="fast", metavar="NAME|PATH", help="bundled model, or an .onnx or .keras file (default: %(default)s)"
+        "--model",
+        default="fast",
+        metavar="NAME|PATH",
+        help="bundled model (fast, ensemble), or an .onnx or .keras file (default: %(default)s)",
     )
-    parser.add_argument("--threshold", type=float, metavar="P", help="probability from which a pixel is marked (default: the model's)")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="calibrated probability from which a pixel is marked (default: the model's, 0.31 for fast)",
+    )
     parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads (default: all this process may use)")
 
 

@@ -148,8 +148,10 @@ def _still_there(folder: Path) -> Mapping[str, Any] | None:
 
 def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segmenter, folder: Path, save_probability: bool) -> str:
     """Return in what an earlier result differs from the one that this run would make; nothing if in nothing."""
-    if any(earlier.get(key) != getattr(segmenter, key) for key in ("threshold", "min_lesion_ml", "all_lesions")):
-        return "of another threshold, smallest lesion or choice of lesions"
+    for key in ("threshold", "min_lesion_ml", "all_lesions"):
+        before, now = earlier.get(key) or None, getattr(segmenter, key) or None
+        if before != now:
+            return f"with {key} {before}, not {now}"
     model = {"sha256": segmenter.model.sha256} | segmenter.model.settings()
     if any(earlier.get("model", {}).get(key) != value for key, value in model.items()):
         return "of another model, or of one used in another way"

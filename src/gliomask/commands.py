@@ -162,7 +162,10 @@ def _evaluated(options: argparse.Namespace) -> Any:
 def calibrate(options: argparse.Namespace) -> int:
     """Fit calibration and expected Dice."""
     from gliomask.evaluation.calibrate import calibrate, format_calibrated, write_to_records
+    from gliomask.models import read_record
 
+    for path in options.write:
+        read_record(path)  # before the long work, not after it
     calibrated = calibrate(options.data, options.cross_validation, options.split, options.threads, _progress_bar(options.json))
     _print(json.dumps(calibrated.as_json(), indent=2) if options.json else format_calibrated(calibrated))
     for record in write_to_records(calibrated, options.write):

@@ -109,7 +109,9 @@ def read_record(path: Path) -> ModelRecord:
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing. A network needs the record that says how its input is made.") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{path}: not a model record of this version ({error!r}). Export the model again.") from error
+        raise ModelError(
+            f"{path}: not a model record (.json) of this version ({type(error).__name__}: {str(error)[:200]}). Export the model again."
+        ) from error
 
 
 def find_model(name_or_path: str | Path) -> ModelRecord:

@@ -18,7 +18,7 @@ from gliomask.grid import FIELD_OF_VIEW_MM, axial_grid, radiological
 from gliomask.io import read
 from gliomask.measure import Removed, measurements, remove_small
 from gliomask.models import DEFAULT, ModelRecord, find_model
-from gliomask.postprocess import slice_distance_mm, smooth_across_slices, without_satellites
+from gliomask.postprocess import NEIGHBOUR_MM, slice_distance_mm, smooth_across_slices, without_satellites
 from gliomask.preprocess import (
     Windows,
     apply_windows,
@@ -37,6 +37,9 @@ FORCED_NOTE = "segmented by force: it does not look like a brain FLAIR, and the 
 """What a result says that would have been refused."""
 
 Progress = Callable[[int, int], None]
+
+WHOLE_HEAD_MM = 100.0
+"""What slices have to span for the expected Dice of a volume to hold; that of a few slices of a head was not measured."""
 
 Input = str | os.PathLike[str] | NDArray[Any] | Volume
 
@@ -112,16 +115,25 @@ class Segmentation:
         """How to transpose the volume to axial slices, the side of their pixels in the network's, and their distance in mm."""
         size, volume = self.model.input_size, self.volume
         if volume.affine is None or volume.spacing_mm is None:
-            return (0, 1, 2), size / max(volume.voxels.shape[1:3]), slice_distance_mm(len(volume.voxels))
+            return (0, 1, 2), size / max(volume.voxels.shape[1:3]), _distance_mm(volume)
         axes, _ = radiological(volume.affine)
         distance_mm, height_mm, width_mm = (volume.spacing_mm[2 - axis] for axis in axes)
         return axes, float(np.sqrt(height_mm * width_mm)) * size / FIELD_OF_VIEW_MM, distance_mm
 
     @cached_property
     def confidence(self) -> Agreement | None:
-        """The Dice to be expected between the mask and an expert's; None for an empty mask or a model without a measured expectation."""
-        axes, pixel, _ = self._axial
-        expectation = self.model.agreement.get("slice" if self.volume.voxels.shape[axes[0]] == 1 else "volume")
+        """The Dice to be expected between the mask and an expert's; None where none was measured.
+
+        That is so for an empty mask, a model without a measured expectation, an input that is no plausible
+        FLAIR, settings other than the model's own, and for slices that are neither one nor a whole head.
+        """
+        axes, pixel, distance_mm = self._axial
+        slices = self.volume.voxels.shape[axes[0]]
+        own = self.threshold == self.model.threshold and not self.all_lesions and self.min_lesion_ml is None
+        whole = distance_mm <= NEIGHBOUR_MM and slices * distance_mm >= WHOLE_HEAD_MM
+        if not own or not self.quality.plausible or not (slices == 1 or whole):
+            return None
+        expectation = self.model.agreement.get("slice" if slices == 1 else "volume")
         row = None if expectation is None else features(self.probability.transpose(axes), self.mask.transpose(axes), pixel)
         return None if expectation is None or row is None else expectation.estimate(row)
 
@@ -248,7 +260,7 @@ class Segmenter:
         notes: tuple[str, ...] = ()
         if volume.affine is None:
             quality = _checked(volume.voxels, volume, force)
-            probability = self._predict_slices(volume.voxels, slice_distance_mm(len(volume.voxels)), progress)
+            probability = self._predict_slices(volume.voxels, _distance_mm(volume), progress)
         else:
             probability, notes, quality = self._predict_volume(volume, volume.affine, progress, force)
         if not quality.plausible:
@@ -336,6 +348,11 @@ def checked_threshold(threshold: float) -> float:
     if not 0.0 < threshold <= 1.0:
         raise InputError(f"threshold {threshold}: expected a probability above 0 and up to 1.")
     return float(threshold)
+
+
+def _distance_mm(volume: Volume) -> float:
+    """Return how far apart the slices of a volume without spacing count; infinitely where they are pictures of different things."""
+    return slice_distance_mm(len(volume.voxels)) if volume.in_sequence else float("inf")
 
 
 def _as_volume(case: Input) -> Volume:

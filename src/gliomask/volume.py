@@ -1,5 +1,6 @@
 """The one data type: voxels, where they came from and what is known of their geometry."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.errors import InputError
+
+LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 
 CHANNELS = ("pre-contrast T1", "FLAIR", "post-contrast T1")
 """What the three channels of a slice are, in the order of the LGG dataset."""
@@ -86,6 +89,11 @@ class Volume:
             return None
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
+
+    @property
+    def in_sequence(self) -> bool:
+        """Whether the slices follow each other: by the affine, or without one by names that differ by their last number alone."""
+        return self.affine is not None or len({LAST_NUMBER.sub("", name) for name in self.slice_names}) == 1
 
     @property
     def voxel_ml(self) -> float | None:

@@ -110,18 +110,17 @@ def _case(
 def write_to_records(calibrated: Calibrated, paths: Sequence[Path]) -> list[ModelRecord]:
     """Set calibration and expected agreement in models' records, with what they come to beside the scores, and return the records.
 
-    The threshold is set to what 0.5 becomes, so that masks stay as they are.
+    The threshold is set to what 0.5 becomes, to two decimals, so that masks stay as they are but for rounding.
     """
-    records = []
+    written = []
     threshold = round(calibrated.fit.threshold, 2)
-    for path in paths:
-        record = read_record(path)
+    for path, record in zip(paths, [read_record(path) for path in paths], strict=True):
         scores = dict(record.scores) | {"confidence": {"folds": calibrated.folds, "patients": calibrated.patients, **calibrated.report}}
         fitted = calibrated.fit
         record = replace(record, threshold=threshold, calibration=fitted.calibration, agreement=fitted.agreement, scores=scores)
         write_text(record.to_json(), path)
-        records.append(record)
-    return records
+        written.append(record)
+    return written
 
 
 def format_calibrated(calibrated: Calibrated) -> str:

@@ -87,6 +87,8 @@ def fold_models(runs: Path) -> dict[str, ModelRecord]:
     models: dict[str, ModelRecord] = {}
     for path in sorted(runs.glob("*/*.onnx")):
         model = find_model(path)
+        if "members" in model.training:
+            continue  # an ensemble of the runs beside them
         if not {"patients", "held_out_fold"} <= set(model.training):
             raise InputError(f"{path}: its record does not tell the patients and the fold of its training, so it proves nothing.")
         fold = str(model.training["held_out_fold"])

@@ -268,7 +268,8 @@ def _cautions(content: Record) -> Iterator[str]:
         yield "The outline reaches the border of the scan. Part of the abnormality may lie outside, so the numbers are lower bounds."
     if content.get("satellites"):
         share = content["model"]["postprocessing"]["smallest_share"]
-        yield f"Left out as probably false: {_count(content['satellites'], 'lesion')} under {100 * share:g} % of the largest one's size."
+        count = _count(content["satellites"], "lesion")
+        yield f"Left out as small: {count} under {100 * share:g} % of the largest one's size; --all-lesions keeps them."
     if removed["lesions"]:
         count = _count(removed["lesions"], "lesion")
         yield f"Left out, as asked: {count} under {content['min_lesion_ml']:g} ml, {_ml(removed['volume_ml'])} ml in all."
@@ -276,8 +277,8 @@ def _cautions(content: Record) -> Iterator[str]:
 
 def _confidence(content: Record) -> Iterator[str]:
     yield (
-        f"Highest probability of a voxel: {_probability(content['max_probability'])}. It is the network's own number, "
-        "not the probability of a tumour."
+        f"Highest probability of a voxel: {_probability(content['max_probability'])}. It is calibrated "
+        "for voxels, and not the probability of a tumour."
     )
     confidence = content.get("confidence") or {}
     bounds = [confidence.get(key) for key in ("expected_dice", "low", "high")]
@@ -285,7 +286,7 @@ def _confidence(content: Record) -> Iterator[str]:
         expected, low, high = bounds
         yield f"Expected Dice with an expert's outline: {expected:.2f} (90 % interval {low:.2f} to {high:.2f})."
     else:
-        yield "No Dice with an expert's outline can be expected: nothing is marked, or the model has no measured expectation."
+        yield "No Dice with an expert's outline is told: none was measured for such a result."
 
 
 def _notes(content: Record, with_identifiers: bool) -> str:

@@ -31,20 +31,23 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
     Raises
     ------
     InputError
-        There are fewer than two members, or they differ in what they take in.
+        There are fewer than two members, they differ in what they take in, or there is a model of that name.
     ModelError
         A member cannot be used, or the ensemble's probabilities differ from their mean by more than :data:`PARITY`.
     """
     records = [find_model(path) for path in members]
     _check_alike(records)
     path = folder / f"{name}.onnx"
+    if path.exists() or path.with_suffix(".json").exists():
+        raise InputError(f"{path}: there is a model of that name. Remove it, or choose another --name or --output.")
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_merged([onnx.load(record.path) for record in records]), path)
     size = records[0].input_size
     slices = np.random.default_rng(0).random((2, size, size, len(records[0].channels)), np.float32)
     wanted: NDArray[np.float32] = np.mean([OnnxEngine(record.path).run(slices) for record in records], axis=0)
+    onnx.save(_merged([onnx.load(record.path) for record in records]), path)
     difference = float(np.abs(OnnxEngine(path).run(slices) - wanted).max())
     if difference > PARITY:
+        path.unlink()
         raise ModelError(f"{path}: probabilities differ from the members' mean by {difference:.2g}; at most {PARITY:g} is accepted.")
     first = records[0]
     record = ModelRecord(
