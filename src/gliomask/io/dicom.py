@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from gliomask.errors import InputError
 from gliomask.io.contrasts import with_t1
 from gliomask.io.frames import Frame, Stack, stack_of
-from gliomask.io.headers import blaming, is_dicom, number, read_dataset, read_header, text, unwarned
+from gliomask.io.headers import blaming, is_dicom, number, read_dataset, read_header, text
 from gliomask.io.images import MAX_PIXELS
 from gliomask.io.series import Series, choose_series, group_series, passed_over
+from gliomask.io.silence import unwarned
 from gliomask.volume import Volume
 
 __all__ = ["DicomOrigin", "is_dicom", "read_study"]

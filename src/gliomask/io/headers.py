@@ -1,8 +1,6 @@
 """What a DICOM file says of itself: told from other files by content, read without its pixels, as plain values."""
 
-import logging
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gliomask.errors import EngineError, GliomaskError, InputError
+from gliomask.io.silence import unwarned
 
 PREAMBLE = 128
 """Bytes before the letters DICM in a file of DICOM PS3.10."""
@@ -60,25 +59,6 @@ class Header:
     rows: int
     columns: int
     plane: str
-
-
-@contextmanager
-def unwarned() -> Iterator[None]:
-    """Silence what pydicom and highdicom say of values that break DICOM's rules.
-
-    What is used of them is checked here, and such messages quote patients' names and birth dates.
-    """
-    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from gliomask.errors import InputError
+from gliomask.io.silence import unwarned
 
 MAX_PIXELS = 256 * 1024 * 1024
 """Most pixels of a file, all pages together; what a header claims beyond that is not allocated."""
@@ -82,9 +82,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def _opened(source: Path | io.BytesIO) -> Image.Image:
-    with warnings.catch_warnings():
-        # Pillow warns of sizes that the caller refuses a line later.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with unwarned():  # Pillow warns of sizes that the caller refuses a line later
         return Image.open(source, formats=FORMATS)
 
 

@@ -2,6 +2,7 @@
 
 from copy import copy
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from gliomask.errors import EngineError, InputError
 from gliomask.io.dicom import DicomOrigin
-from gliomask.io.headers import number, unwarned
+from gliomask.io.headers import number
+from gliomask.io.silence import unwarned
 from gliomask.io.writing import atomic_path
 from gliomask.volume import Volume
 
@@ -35,6 +37,9 @@ UTF_8 = "ISO_IR 192"
 
 NO_SERIAL_NUMBER = "software"
 """DeviceSerialNumber of what has none; DICOM's Enhanced General Equipment module does not let it be empty."""
+
+_VALIDATION = Lock()
+"""Held while pydicom's validation is off: that is the process's setting, and two threads would restore each other's."""
 
 
 def write_seg(
@@ -80,7 +85,7 @@ def write_seg(
     frames = _checked_frames(mask_or_probability, volume, fractional)
     hd, config = _packages()
     # The source's identifiers are copied as they are, also where they are longer than DICOM allows.
-    with unwarned(), config.disable_value_validation():
+    with unwarned(), _VALIDATION, config.disable_value_validation():
         sources, numbers_of_frames = _sources(volume)
         seg = hd.seg.Segmentation(
             source_images=sources,

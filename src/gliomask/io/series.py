@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gliomask.errors import InputError
-from gliomask.io.headers import MR_IMAGES, STORAGE, Header, blaming, is_dicom, read_dataset, read_header, texts, unwarned
+from gliomask.io.headers import MR_IMAGES, STORAGE, Header, blaming, is_dicom, read_dataset, read_header, texts
 from gliomask.io.naming import natural_key
+from gliomask.io.silence import unwarned
 
 FLAIR_INVERSION_MS = (1500.0, 3500.0)
 """Inversion times that null cerebrospinal fluid at 0.5 to 7 T; fat (STIR) needs 100 to 300 ms."""
