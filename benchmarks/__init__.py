@@ -1,0 +1,1 @@
+"""Measurements of gliomask's speed, size and memory as commands: ``python -m benchmarks <name>``, from a clone."""
