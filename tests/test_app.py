@@ -7,7 +7,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -295,21 +294,6 @@ class TestWording:
         rows = dict(wording.about(segmenter.model))
         assert "CC BY-NC-SA 4.0" in rows["Licence of the weights"]
         assert "TCGA-LGG" in rows["Trained on"]
-
-    def test_scores_are_shown_as_recorded(self, segmenter: Segmenter) -> None:
-        row = {"patients": 14, "mean_dice": 0.8812, "mean_dice_95": [0.8, 0.925], "median_dice": 0.9, "marked_clean_slices_share": 0.0312}
-        held_out = {"whole volumes": row, "slice by slice": row | {"marked_clean_slices_share": None}}
-        model = replace(segmenter.model, scores={"held_out": held_out}, training={"chosen_on_held_out": True})
-        assert wording.scores(model).splitlines() == [
-            "- **Scores, whole volumes:** mean Dice 0.881 (95% interval 0.800 to 0.925), median 0.900, "
-            "over 14 patients that it was not trained on; something marked in 3.1% of the slices without tumour",
-            "- **Scores, slice by slice:** mean Dice 0.881 (95% interval 0.800 to 0.925), median 0.900, "
-            "over 14 patients that it was not trained on",
-            "- **Mind:** when to stop the training was chosen on the same patients, which flatters these scores",
-        ]
-
-    def test_scores_that_are_not_recorded_are_not_shown(self, segmenter: Segmenter) -> None:
-        assert wording.scores(replace(segmenter.model, scores={})) == ""
 
 
 class TestRoot:

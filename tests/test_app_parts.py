@@ -7,10 +7,14 @@ import gzip
 import importlib
 import inspect
 import io
+import subprocess
+import sys
 import threading
 import time
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -401,23 +405,70 @@ class TestVisits:
         manager.add_file("two", record("2", "b", "", bytes(60)))
         assert [len(files) for files in manager.file_storage.values()] == [1]
 
+    def test_files_that_were_taken_in_are_forgotten(self) -> None:
+        manager = pytest.importorskip("streamlit.runtime.memory_uploaded_file_manager").MemoryUploadedFileManager("/upload")
+        record = importlib.import_module("streamlit.runtime.uploaded_file_manager").UploadedFileRec
+        for number in "ab":
+            manager.add_file("one", record(number, number, "", bytes(60)))
+        visits.forget(SimpleNamespace(uploaded_file_mgr=manager), "one", [SimpleNamespace(file_id="a"), SimpleNamespace(file_id="gone")])
+        assert [file.file_id for file in manager.get_files("one", ["a", "b"])] == ["b"]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and sets what glibc has")
+    def test_arrays_go_back_to_the_operating_system(self) -> None:
+        """In a process of its own, since it cannot be undone: glibc would keep arrays below 32 MB after the first that goes."""
+        code = """if True:
+            import sys, numpy as np
+            from gliomask.app import visits
+            def resident():
+                with open("/proc/self/statm") as file:
+                    return int(file.read().split()[1]) * 4096 / 2**20
+            visits.return_arrays_at_once()
+            del (first := [np.ones(2**20)])[:]  # 8 MB
+            arrays = [np.ones(2**19) for _ in range(32)]  # 4 MB each
+            pin = bytearray(1000)
+            full = resident()
+            del arrays[:31]
+            sys.exit(f"{full - resident():.0f} MB went back" if full - resident() < 120 else 0)
+        """
+        subprocess.run([sys.executable, "-c", code], check=True)
+
     def test_session_goes_although_nobody_comes_after_it(self) -> None:
         cache = pytest.importorskip("streamlit.runtime.caching.ttl_cache").TTLCache(128, ttl=0.0)
-        cache["session"] = object()
+        ended: list[bool] = []
+        session = SimpleNamespace(
+            shutdown=lambda: ended.append(True), _session_state={"desk": object()}, _fragment_storage={"list": object()}
+        )
+        cache["session"] = SimpleNamespace(session=session)
         loop = SimpleNamespace(call_soon_threadsafe=lambda call: call())
         storage = SimpleNamespace(_session_storage=SimpleNamespace(_cache=cache))
         runtime = SimpleNamespace(_session_mgr=storage, _get_async_objs=lambda: SimpleNamespace(eventloop=loop))
         gone = threading.Event()
         visits.expire_sessions(runtime, gone.set)
         assert gone.wait(PATIENCE_S)
-        assert not cache._data
+        assert not cache._data and ended and not session._session_state and not session._fragment_storage
         visits.expire_sessions(object(), gone.clear)  # another version of Streamlit: nothing happens
         assert gone.is_set()
+
+    def test_visitor_goes_with_the_session_whoever_holds_that(self) -> None:
+        """Such as the loop of Streamlit's that goes over the sessions."""
+        storage = importlib.import_module("streamlit.runtime.fragment").MemoryFragmentStorage()
+        state = importlib.import_module("streamlit.runtime.state").SessionState()
+        visitor = threading.Event()
+        gone = weakref.ref(visitor)
+        state["desk"] = visitor
+        storage.register("list", partial(print, visitor))
+        session = SimpleNamespace(shutdown=lambda: None, _session_state=state, _fragment_storage=storage)
+        del visitor, state, storage
+        visits.empty(session)
+        gc.collect()
+        assert gone() is None
 
     def test_what_streamlit_calls_these_things_is_still_so(self) -> None:
         """Otherwise memory would stay with visitors who have left, and nothing else would tell."""
         storage = pytest.importorskip("streamlit.runtime.memory_session_storage").MemorySessionStorage()
         assert not storage._cache._data and storage._cache.expire
+        session = inspect.getsource(importlib.import_module("streamlit.runtime.app_session").AppSession)
+        assert all(name in session for name in ("self._fragment_storage: ", "self._session_state = SessionState()", "def shutdown(self)"))
         manager = importlib.import_module("streamlit.runtime.websocket_session_manager").WebsocketSessionManager
         assert "self._session_storage = session_storage" in inspect.getsource(manager)
         assert "self._session_mgr = " in inspect.getsource(importlib.import_module("streamlit.runtime.runtime").Runtime)

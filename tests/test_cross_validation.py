@@ -43,7 +43,7 @@ def write_run(folder: Path, **training: object) -> None:
     if not (folder / "fast.onnx").exists():
         shutil.copy(BUNDLED / "fast.onnx", folder)
     record = json.loads((BUNDLED / "fast.json").read_text())
-    record["training"] = training
+    record |= {"training": training, "quantised": None}
     (folder / "fast.json").write_text(json.dumps(record))
 
 

@@ -30,7 +30,7 @@ def copy_default(folder: Path) -> Path:
     for ending in ("onnx", "json"):
         shutil.copy(BUNDLED / f"{DEFAULT}.{ending}", folder / f"mine.{ending}")
     record = json.loads((folder / "mine.json").read_text())
-    record |= {"file": "mine.onnx", "name": "mine"}
+    record |= {"file": "mine.onnx", "name": "mine", "quantised": None}
     (folder / "mine.json").write_text(json.dumps(record))
     return folder / "mine.onnx"
 
@@ -55,9 +55,9 @@ def test_a_network_without_its_record_is_refused(tmp_path: Path) -> None:
 
 def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
     path = copy_default(tmp_path)
-    record = json.loads(path.with_suffix(".json").read_text()) | {"input_size": 128}
+    record = json.loads(path.with_suffix(".json").read_text()) | {"channels": ["FLAIR"]}
     path.with_suffix(".json").write_text(json.dumps(record))
-    with pytest.raises(ModelError, match=r"takes slices of \(256, 256, 3\).*expected \(128, 128, 3\) and 1"):
+    with pytest.raises(ModelError, match=r"takes slices of .*3\).*expected \(256, 256, 1\) and 1"):
         Segmenter(path)
 
 

@@ -9,6 +9,8 @@ from gliomask.preprocess import (
     apply_windows,
     fill_channels,
     from_network_grid,
+    head_box,
+    holds_head,
     intensity_window,
     intensity_windows,
     to_network_grid,
@@ -121,3 +123,26 @@ def test_the_scale_of_intensities_does_not_matter() -> None:
     head = np.random.default_rng(0).gamma(2.0, 50.0, (4, 32, 32))
     low, high = intensity_window(head, Normalisation())
     assert intensity_window(head * 1e-12, Normalisation()) == pytest.approx((low * 1e-12, high * 1e-12), rel=1e-6)
+
+
+def test_the_box_holds_the_head_and_a_margin() -> None:
+    flair = np.zeros((2, 256, 256), np.float32)
+    flair[0, 100:140, 60:160] = 0.3
+    flair[1, 110:150, 60:150] = 0.3
+    rows, columns = head_box(flair, 32)
+    assert (rows.start, rows.stop) == (77, 173)  # 74 rows with the margin, 96 as a multiple, about their middle
+    assert (columns.start, columns.stop) == (46, 174)
+    assert head_box(flair, 256) == (slice(0, 256), slice(0, 256))
+
+
+def test_a_box_stays_within_the_slice() -> None:
+    flair = np.zeros((1, 256, 256), np.float32)
+    flair[0, :40, 200:] = 0.3
+    assert head_box(flair, 32) == (slice(0, 64), slice(160, 256))
+
+
+def test_specks_are_no_head() -> None:
+    flair = np.zeros((2, 256, 256), np.float32)
+    flair[0, 5, 5:9] = 1.0
+    flair[1, 100:120, 100:120] = 0.2
+    assert holds_head(flair).tolist() == [False, True]

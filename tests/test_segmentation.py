@@ -82,9 +82,9 @@ def test_results_have_the_inputs_own_size(bright: Segmenter, shape: tuple[int, i
     assert result.probability.min() >= 0 and result.probability.max() <= 1
 
 
-def test_batches_are_bounded_and_progress_is_told(bright: Segmenter) -> None:
+def test_batches_are_bounded_and_progress_is_told(phantom: Volume, bright: Segmenter) -> None:
     seen: list[tuple[int, int]] = []
-    bright.segment(np.zeros((19, 32, 32), np.uint8), progress=lambda done, total: seen.append((done, total)))
+    bright.segment(np.tile(phantom.voxels[5:6], (19, 1, 1, 1)), progress=lambda done, total: seen.append((done, total)))
     assert bright.engine.batches == [8, 8, 3]  # type: ignore[attr-defined]
     assert seen == [(8, 19), (16, 19), (19, 19)]
 
@@ -176,3 +176,21 @@ def test_pictures_of_different_things_are_taken_one_by_one(bright: Segmenter) ->
 def test_the_outline_is_most_uncertain_at_even_odds() -> None:
     probability = np.array([[[0.0, 0.5, 1.0]]])
     assert drawn(probability).uncertainty[0, 0] == pytest.approx([0.0, 1.0, 0.0], abs=1e-3)
+
+
+def test_slices_without_a_head_are_not_predicted(phantom: Volume, bright: Segmenter) -> None:
+    voxels = np.concatenate([phantom.voxels[5:7], np.zeros_like(phantom.voxels[:3])])
+    result = bright.segment(voxels)
+    assert bright.engine.batches == [2]  # type: ignore[attr-defined]
+    assert (result.probability[2:] == 0).all()
+    assert (result.probability[:2] > 0).any()
+
+
+def test_air_around_the_head_changes_little(phantom: Volume) -> None:
+    small, whole = (Segmenter(replace(find_model("fast"), size_multiple=multiple)) for multiple in (32, None))
+    shapes = []
+    run = small.engine.run
+    small.engine.run = lambda slices: (shapes.append(slices.shape), run(slices))[1]  # type: ignore[method-assign, func-returns-value]
+    assert dice(confusion(small.segment(phantom).mask, whole.segment(phantom).mask)) > 0.95
+    assert all(shape[1] % 32 == 0 and shape[2] % 32 == 0 for shape in shapes)
+    assert min(shape[1] * shape[2] for shape in shapes) < 256 * 256

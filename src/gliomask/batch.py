@@ -1,8 +1,11 @@
 """Many cases with one model: one bad case does not stop the rest, and a second run goes on where the first stopped."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from gliomask import __version__
@@ -11,6 +14,9 @@ from gliomask.io import CaseSource, read_case
 from gliomask.io.bids import check_output, write_derivative
 from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmentation import Segmenter
+
+AT_ONCE = 2
+"""Cases that are worked on at a time: more of them take memory and bring nothing on two processors."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,56 @@ def segment_cases(
     except OSError as error:
         raise InputError(f"{output}: cannot be made a folder ({error.strerror}). Choose another --output.") from error
     table = CasesTable(output / "cases.csv")
+    stop = Event()
+
+    def work(case: CaseSource) -> Outcome:
+        return _segment_case(case, segmenter, output, overwrite, save_probability, stop)
+
+    outcomes = _overlapping(work, cases, min(AT_ONCE, segmenter.runtime.cpu_threads), stop)
     try:
-        for case in progress(cases):
-            outcome = _segment_case(case, segmenter, output, overwrite, save_probability)
+        for _, outcome in zip(progress(cases), outcomes, strict=True):
             table.add(outcome.case, outcome.status, outcome.content or outcome.earlier, outcome.reason)
             yield outcome
     finally:  # an interrupted run has its table too
+        outcomes.close()
         table.write()
 
 
-def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrite: bool, save_probability: bool) -> Outcome:
+def _overlapping(work: Callable[[CaseSource], Outcome], cases: Sequence[CaseSource], at_once: int, stop: Event) -> Generator[Outcome]:
+    """Yield the outcomes in order, several cases being worked on at a time: one is read or written while another is predicted.
+
+    When it is closed, *stop* tells those at work to end.
+    """
+    running: deque[Future[Outcome]] = deque()
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            for case in cases:
+                running.append(pool.submit(work, case))
+                if len(running) == at_once:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            stop.set()
+            for future in running:
+                future.cancel()
+
+
+class _StoppedError(Exception):
+    """The run was ended while a case was being predicted."""
+
+
+def _going_on(stop: Event) -> Callable[[int, int], None]:
+    """Return what a prediction is to call after each batch: it ends it when the run has been ended."""
+
+    def check(done: int, total: int) -> None:
+        if stop.is_set():
+            raise _StoppedError
+
+    return check
+
+
+def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrite: bool, save_probability: bool, stop: Event) -> Outcome:
     folder = output / case.folder
     if Path(case.name).name != case.name or case.name in ("", ".."):
         reason = (
@@ -119,10 +165,12 @@ def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrit
                 raise InputError(f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
             _save(folder, lambda: write_derivative(case, folder, output, __version__))
             return Outcome(case.name, "kept", earlier)
-        result = segmenter.segment(read_case(case))
+        result = segmenter.segment(read_case(case), _going_on(stop))
         _save(folder, lambda: save_segmentation(result, folder, overwrite=overwrite, save_probability=save_probability))
         _save(folder, lambda: write_derivative(case, folder, output, __version__))
         return Outcome(case.name, "done", read_result(folder))
+    except _StoppedError:
+        return Outcome(case.name, "failed", reason="interrupted", earlier=_still_there(folder))
     except GliomaskError as error:
         return Outcome(case.name, "failed", reason=str(error), earlier=_still_there(folder))
     except Exception as error:  # noqa: BLE001 - whatever one case brings to light, the others go on
@@ -157,6 +205,8 @@ def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segment
         return "of another model, or of one used in another way"
     if earlier.get("input_sha256") != case.sha256():
         return "of another input, or the input has changed"
+    if segmenter.runtime.precision not in ("auto", *earlier.get("versions", {}).get("engine", "").split(", ")):
+        return f"of another precision than {segmenter.runtime.precision}"
     if missing := [name for name in earlier["files"] if not (folder / name).is_file()]:
         return f"of which {missing[0]} is missing"
     if save_probability and not any(name.endswith("_probability.nii.gz") for name in earlier["files"]):

@@ -41,7 +41,7 @@ def segment(options: argparse.Namespace) -> int:
         if options.json:  # a program that reads the output learns of it there
             _print(json.dumps([Outcome(path.stem, "failed", reason=str(error)).as_json() for path in options.inputs], indent=2))
         raise
-    settings = {"threshold": options.threshold, "threads": options.threads, "min_lesion_ml": options.min_lesion_ml}
+    settings = {"threshold": options.threshold, "min_lesion_ml": options.min_lesion_ml, **_runtime(options)}
     segmenter = Segmenter(options.model, **settings, force=options.force, all_lesions=options.all_lesions)
     wanted = {"overwrite": options.overwrite, "save_probability": options.save_probability}
     outcomes = []
@@ -151,12 +151,17 @@ def _evaluated(options: argparse.Namespace) -> Any:
     )
     progress = _progress_bar(options.json)
     if options.cross_validation is None:
-        segmenter = Segmenter(options.model, threshold=options.threshold, threads=options.threads, force=True)
+        segmenter = Segmenter(options.model, threshold=options.threshold, **_runtime(options), force=True)
         return evaluate_model(options.data, segmenter, protocol, progress)
     if options.fold or options.model != options.parser.get_default("model"):
         options.parser.error("--cross-validation scores every fold with its own model: leave out --fold and --model")
-    wanted = {"threshold": options.threshold, "threads": options.threads, "progress": progress}
+    wanted = {"threshold": options.threshold, "runtime": _runtime(options), "progress": progress}
     return cross_validate(options.data, options.cross_validation, protocol, **wanted)
+
+
+def _runtime(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a segmenter is told of the runtime."""
+    return {name: getattr(options, name) for name in ("threads", "device", "precision", "engine")}
 
 
 def calibrate(options: argparse.Namespace) -> int:
@@ -201,6 +206,19 @@ def ensemble(options: argparse.Namespace) -> int:
         raise EngineError(f"an ensemble needs {error.name}. Install it: pip install 'gliomask[train]'.") from error
     record = export_ensemble(options.members, options.output, options.name)
     _print(f"written: {record.path} and its record, {record.path.stat().st_size / 1e6:.1f} MB, {len(options.members)} networks")
+    return DONE
+
+
+def quantise(options: argparse.Namespace) -> int:
+    """Make a network in int8."""
+    try:
+        from gliomask.training.quantise import format_comparison, quantise
+    except ImportError as error:
+        raise EngineError(f"quantisation needs {error.name}. Install it: pip install 'gliomask[train]'.") from error
+    record = quantise(options.model, options.data, _progress_bar(False))
+    _print(format_comparison(record))
+    if record.quantised is not None:
+        _print(f"written: {record.folder / record.quantised.file} and {record.path.with_suffix('.json')}")
     return DONE
 
 

@@ -5,9 +5,9 @@ from importlib import metadata
 from typing import Any
 
 from gliomask import __version__
-from gliomask.engine import available_threads
 from gliomask.errors import ModelError
 from gliomask.models import DEFAULT, ModelRecord, bundled_models, verify
+from gliomask.processor import available_threads
 
 PACKAGES = ("numpy", "pillow", "onnxruntime", "streamlit", "keras", "tensorflow-cpu", "tensorflow", "jax", "torch")
 

@@ -16,6 +16,18 @@ from gliomask.volume import CHANNELS
 BUNDLED = Path(__file__).parent / "models"
 DEFAULT = "fast"
 
+QUANTISED = "-int8"
+"""Ends the file name, before its suffix, of a network in int8, which has its record in common with that in float32."""
+
+
+@dataclass(frozen=True)
+class QuantisedNetwork:
+    """A model's network in int8: its file beside the record, its SHA-256, and what it scored against float32, patient by patient."""
+
+    file: str
+    sha256: str
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class ModelRecord:
@@ -29,6 +41,9 @@ class ModelRecord:
         The input's channels in order.
     input_size
         Height and width in pixels that slices are brought to.
+    size_multiple
+        What height and width have to be multiples of for the network to take slices of other sizes too, so
+        that air around the head can be left out; None where it takes no other size.
     normalisation
         How intensities are scaled; the same as in its training.
     threshold
@@ -43,6 +58,8 @@ class ModelRecord:
         What is done to the network's probabilities.
     agreement
         What tells the expected Dice of a ``"volume"`` and of a single ``"slice"``; without it none is told.
+    quantised
+        The same network in int8; None where there is none.
     """
 
     name: str
@@ -58,6 +75,8 @@ class ModelRecord:
     postprocessing: Postprocessing = field(default_factory=Postprocessing)
     calibration: Calibration = field(default_factory=Calibration)
     agreement: Mapping[str, AgreementModel] = field(default_factory=dict)
+    quantised: QuantisedNetwork | None = None
+    size_multiple: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = field(default=BUNDLED, compare=False)
@@ -105,6 +124,7 @@ def read_record(path: Path) -> ModelRecord:
         fields["postprocessing"] = Postprocessing(**fields.get("postprocessing", {}))
         fields["calibration"] = Calibration(**fields.get("calibration", {}))
         fields["agreement"] = {kind: AgreementModel.of(**values) for kind, values in fields.get("agreement", {}).items()}
+        fields["quantised"] = QuantisedNetwork(**fields["quantised"]) if fields.get("quantised") else None
         return ModelRecord(**fields, folder=path.parent)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing. A network needs the record that says how its input is made.") from error
@@ -141,18 +161,22 @@ def find_model(name_or_path: str | Path) -> ModelRecord:
 
 
 def verify(record: ModelRecord) -> None:
-    """Compare the network file's checksum with the record's.
+    """Compare the checksums of the model's network files with the record's.
 
     Raises
     ------
     ModelError
-        The file is missing or differs.
+        A file is missing or differs.
     """
-    if not record.path.is_file():
-        raise ModelError(f"{record.path}: missing. Install gliomask again.")
-    found = sha256_of(record.path)
-    if found != record.sha256:
-        raise ModelError(f"{record.path}: altered or cut short (SHA-256 {found}, expected {record.sha256}). Get the file again.")
+    files = {record.path: record.sha256}
+    if record.quantised is not None:
+        files[record.folder / record.quantised.file] = record.quantised.sha256
+    for path, expected in files.items():
+        if not path.is_file():
+            raise ModelError(f"{path}: missing. Install gliomask again, or get the model again with all its files.")
+        found = sha256_of(path)
+        if found != expected:
+            raise ModelError(f"{path}: altered or cut short (SHA-256 {found}, expected {expected}). Get the file again.")
 
 
 def _bare_keras(path: Path) -> ModelRecord:

@@ -18,6 +18,9 @@ HEAD_MM = 150.0
 NEIGHBOUR_MM = 10.0
 """Largest distance of slices in which parts of one lesion are expected to touch."""
 
+ROWS = 16
+"""Rows of all slices that are smoothed at a time, so that what lies between takes little memory."""
+
 MOST_CERTAIN = 1e-4
 """Probabilities are kept this far from 0 and 1, so that one slice's certainty can be outvoted by its neighbours."""
 
@@ -77,11 +80,12 @@ def smooth_across_slices(probability: Float, smoothing_mm: float, distance_mm: f
     offsets = np.arange(-reach, reach + 1)
     weights = np.exp(-0.5 * (offsets / sigma) ** 2)
     weights /= weights.sum()
-    odds = log_odds(probability)
-    mean = np.zeros_like(odds)
-    for offset, weight in zip(offsets, weights.astype(np.float32), strict=True):
-        mean += weight * odds[np.clip(np.arange(len(odds)) + offset, 0, len(odds) - 1)]
-    return from_log_odds(mean)
+    smoothed = np.empty_like(probability)
+    for top in range(0, probability.shape[1], ROWS):
+        odds = np.pad(log_odds(probability[:, top : top + ROWS]), ((reach, reach), (0, 0), (0, 0)), mode="edge")
+        mean = sum(weight * odds[first : first + len(probability)] for first, weight in enumerate(weights.astype(np.float32)))
+        smoothed[:, top : top + ROWS] = from_log_odds(mean)
+    return smoothed
 
 
 def without_satellites(mask: NDArray[np.bool_], smallest_share: float, distance_mm: float = 0.0) -> tuple[NDArray[np.bool_], int]:
@@ -95,8 +99,12 @@ def without_satellites(mask: NDArray[np.bool_], smallest_share: float, distance_
     if distance_mm > NEIGHBOUR_MM and len(mask) > 1:
         parts = [without_satellites(mask[z : z + 1], smallest_share) for z in range(len(mask))]
         return np.concatenate([part for part, _ in parts]), sum(count for _, count in parts)
-    labels = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26, binary_image=True)
+    lines = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(slice(line[0], line[-1] + 1) for line in lines)
+    labels = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26, binary_image=True)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     small = (sizes > 0) & (sizes < smallest_share * sizes.max())
-    return mask & ~small[labels], int(small.sum())
+    kept = np.zeros_like(mask)
+    kept[box] = mask[box] & ~small[labels]
+    return kept, int(small.sum())

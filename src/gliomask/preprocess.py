@@ -22,6 +22,15 @@ PADDING_SHARE = 0.1
 USUAL_PERCENTILE, WILD = 99.5, 20.0
 """Voxels above this percentile are errors, not tissue, if they reach this many times further than all the others."""
 
+DARK = 0.1
+"""Of a normalised FLAIR slice: what is darker is no tissue, whose median is 0.25."""
+
+LEAST_HEAD = 0.004
+"""Share of a slice from which on what is not dark may be a head: a disc of 17 mm in the network's field of view."""
+
+LEAST_LINE, MARGIN = 8, 12
+"""Pixels that are not dark which make a row or a column part of the head, and the pixels of air that are kept around it."""
+
 FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 
 
@@ -69,23 +78,32 @@ def intensity_window(channel: NDArray[Any], normalisation: Normalisation) -> tup
         return 0.0, largest
     if channel.size == 0:
         return 0.0, 1.0
-    low = float(np.percentile(channel, 1))
-    tissue: NDArray[Any] = channel[foreground(channel)]
+    low, usual = percentiles(channel, 1.0, USUAL_PERCENTILE)
+    tissue: NDArray[Any] = channel[channel > _tame_mean(channel, usual)]
     if tissue.size == 0:
         return low, low + 1.0
-    median = float(np.median(tissue))
+    (median,) = percentiles(tissue, 50.0)
     return low, low + max(median - low, float(np.finfo(np.float32).tiny)) * normalisation.headroom
 
 
 def foreground(channel: NDArray[Any]) -> NDArray[np.bool_]:
     """Return where a channel is brighter than its mean: roughly the head, or the brain where there is no more."""
-    return channel > _tame_mean(channel)
+    return channel > _tame_mean(channel, *percentiles(channel, USUAL_PERCENTILE))
 
 
-def _tame_mean(channel: NDArray[Any]) -> float:
+def percentiles(values: NDArray[Any], *percents: float) -> list[float]:
+    """Return percentiles as ``numpy.percentile`` does, linear between neighbours; those of small integers from their histogram."""
+    if values.dtype.kind != "u" or values.dtype.itemsize > 2:
+        return [float(value) for value in np.percentile(values, percents)]
+    up_to = np.cumsum(np.bincount(values.ravel()))
+    places = np.array(percents) / 100.0 * (values.size - 1)
+    below, above = (np.searchsorted(up_to, index, side="right") for index in (np.floor(places), np.ceil(places)))
+    return [float(value) for value in below + (above - below) * (places % 1.0)]
+
+
+def _tame_mean(channel: NDArray[Any], usual: float) -> float:
     """Return the mean, without the say of a few voxels that lie far beyond all others (spikes, division by almost nothing)."""
     mean = float(channel.mean(dtype=np.float64))
-    usual = float(np.percentile(channel, USUAL_PERCENTILE))
     if float(channel.max()) - usual <= WILD * max(usual - float(channel.min()), np.finfo(np.float64).tiny):
         return mean
     return float(np.minimum(channel, usual).mean(dtype=np.float64))
@@ -119,13 +137,42 @@ def apply_windows(voxels: NDArray[Any], windows: Windows) -> Float:
     """
     low = np.array([w[0] for w in windows], np.float32)
     span = np.array([w[1] - w[0] for w in windows], np.float32)
-    scaled = (voxels.astype(np.float32) - low) / span
+    scaled = voxels.astype(np.float32)
+    scaled -= low
+    scaled /= span
     return np.clip(scaled, 0.0, 1.0, out=scaled)
 
 
 def fill_channels(voxels: NDArray[Any], channels: int) -> NDArray[Any]:
     """Return voxels ``(..., c)`` with *channels* channels, a single one (FLAIR) standing in for all; a view, not a copy."""
     return np.broadcast_to(voxels, (*voxels.shape[:-1], channels))
+
+
+def holds_head(flair: Float) -> NDArray[np.bool_]:
+    """Return for each normalised FLAIR slice ``(n, y, x)`` whether it holds enough tissue to be looked at."""
+    tissue = np.count_nonzero(flair > DARK, axis=(1, 2))
+    held: NDArray[np.bool_] = tissue >= LEAST_HEAD * flair.shape[1] * flair.shape[2]
+    return held
+
+
+def head_box(flair: Float, unit: int) -> tuple[slice, slice]:
+    """Return the rows and columns that hold the head in all of some normalised FLAIR slices ``(n, y, x)``.
+
+    Their numbers are multiples of *unit*, as far as the slices' are; the network sees nothing of the air beyond, which is a
+    quarter of the LGG dataset (``python docs/head_box.py``).
+    """
+    tissue = flair > DARK
+    return (_span(tissue.sum(axis=2).max(axis=0), unit), _span(tissue.sum(axis=1).max(axis=0), unit))
+
+
+def _span(pixels: NDArray[np.int_], unit: int) -> slice:
+    lines = np.flatnonzero(pixels >= LEAST_LINE)
+    if lines.size == 0:
+        return slice(0, pixels.size)
+    low, high = max(0, int(lines[0]) - MARGIN), min(pixels.size, int(lines[-1]) + 1 + MARGIN)
+    length = min(-(-(high - low) // unit) * unit, pixels.size)
+    low = max(0, min(low - (length - (high - low)) // 2, pixels.size - length))
+    return slice(low, low + length)
 
 
 def to_network_grid(slices: Float, size: int) -> Float:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.confidence import Agreement, entropy, features
-from gliomask.engine import BATCH, Engine, KerasEngine, OnnxEngine
+from gliomask.engine import BATCH, Engine, Runtime, load_engine
 from gliomask.errors import ImplausibleInputError, InputError, ModelError
 from gliomask.grid import FIELD_OF_VIEW_MM, axial_grid, radiological
 from gliomask.io import read
@@ -25,6 +25,8 @@ from gliomask.preprocess import (
     fill_channels,
     foreground,
     from_network_grid,
+    head_box,
+    holds_head,
     intensity_window,
     intensity_windows,
     lower_padding,
@@ -185,7 +187,13 @@ class Segmenter:
     threshold
         In place of the model's own, above 0 and up to 1.
     threads
-        Processor threads for one call; None takes all that the process may use.
+        Processor threads for one call; None takes all that the process may use, and more are never taken.
+    device
+        ``"cuda"``, ``"cpu"``, or ``"auto"``: CUDA where ONNX Runtime comes with it and it works.
+    precision
+        ``"float32"``, ``"int8"``, or ``"auto"``: int8 where the model has such a network and the processor is faster with it.
+    engine
+        ``"onnxruntime"``, or ``"openvino"`` if it is installed.
     min_lesion_ml
         Lesions smaller than this many millilitres are left out of the mask; None keeps all.
     force
@@ -205,6 +213,9 @@ class Segmenter:
         *,
         threshold: float | None = None,
         threads: int | None = None,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        precision: Literal["auto", "float32", "int8"] = "auto",
+        engine: Literal["onnxruntime", "openvino"] = "onnxruntime",
         min_lesion_ml: float | None = None,
         force: bool = False,
         all_lesions: bool = False,
@@ -215,7 +226,8 @@ class Segmenter:
         self.min_lesion_ml = min_lesion_ml
         self.model = model if isinstance(model, ModelRecord) else find_model(os.fspath(model))
         self.threshold = self.model.threshold if threshold is None else checked_threshold(threshold)
-        self.engine: Engine = KerasEngine(self.model.path) if self.model.path.suffix == ".keras" else OnnxEngine(self.model.path, threads)
+        self.runtime = Runtime(device, precision, engine, threads)
+        self.engine: Engine = load_engine(self.model, self.runtime)
         self._check_shape()
 
     def _check_shape(self) -> None:
@@ -282,12 +294,24 @@ class Segmenter:
         for z in range(0, depth, BATCH):
             slices = apply_windows(voxels[z : z + BATCH], windows)
             slices = to_network_grid(slices, self.model.input_size)
-            slices = np.ascontiguousarray(fill_channels(slices, len(self.model.channels)))
-            predicted = self._run(slices)
+            predicted = self._predict_heads(fill_channels(slices, len(self.model.channels)))
             probability[z : z + BATCH] = from_network_grid(predicted, height, width)
             if progress is not None:
                 progress(min(z + BATCH, depth), depth)
-        return self.model.calibration.apply(smooth_across_slices(probability, self.model.postprocessing.smoothing_mm, distance_mm))
+        probability = smooth_across_slices(probability, self.model.postprocessing.smoothing_mm, distance_mm)
+        for z in range(0, depth, BATCH):  # a few at a time, so that what lies between takes little memory
+            probability[z : z + BATCH] = self.model.calibration.apply(probability[z : z + BATCH])
+        return probability
+
+    def _predict_heads(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``: 0 where there is air alone, which is not predicted."""
+        probability = np.zeros(slices.shape[:3], np.float32)
+        flair = slices[..., slices.shape[-1] // 2]
+        heads = np.flatnonzero(holds_head(flair))
+        if heads.size:
+            rows, columns = head_box(flair[heads], self.model.size_multiple or self.model.input_size)
+            probability[heads, rows, columns] = self._run(np.ascontiguousarray(slices[heads, rows, columns]))
+        return probability
 
     def _run(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the network's probabilities ``(n, y, x)``, for a mirrored model the mean of slices as they are and mirrored."""

@@ -82,7 +82,8 @@ class Found:
     def bytes(self) -> int:
         """Memory that it takes, about."""
         arrays = (self.result.volume.voxels, self.result.probability, self.reference)
-        return sum(array.nbytes for array in arrays if array is not None)
+        masks = 2 * self.result.probability.size  # at the model's own threshold, and at the one that was last looked at
+        return sum(array.nbytes for array in arrays if array is not None) + masks
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,12 @@ def _draw(desk: Desk, number: str, found: Found, cut: Segmentation, summary: Sum
         description=f"FLAIR with the {_in_words(settings.mark)}.",
         token=f"{number} {settings}",
     )
-    return viewer.show(shown, key="viewer")
+    return viewer.show(shown, key="viewer", windowed=_take_window)
+
+
+def _take_window(low: int, high: int) -> None:
+    """Have the control of the grey window stand where a drag in the picture has put it."""
+    st.session_state["window"] = (low, high)
 
 
 def _marked(number: str, cut: Segmentation, scene: Scene) -> str | None:

@@ -16,6 +16,9 @@ POLL_S = 1.0
 MANY = 4  # cases from which filters are of use
 ROW_PX, MOST_PX = 35, 600
 
+PLACE = "#"
+"""The first column, where a click opens nothing: the table takes its first cell for clicked when a column's title is."""
+
 Go = Callable[..., Any]
 
 
@@ -68,9 +71,10 @@ def _filtered(rows: Sequence[Row]) -> list[Row]:
 
 
 def _table(rows: Sequence[Row], go: Go) -> None:
-    columns = columns_of(rows)
+    columns = {PLACE: list(range(1, len(rows) + 1)), **columns_of(rows)}
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     config = {
+        PLACE: number(pinned=True, width=44),
         "Case": text(pinned=True, width=150),
         "Found": text(help="Whether anything is marked at the model's own threshold. An empty mask does not mean that there is no tumour."),
         "Volume (ml)": number(format="%.1f"),
@@ -91,7 +95,9 @@ def _table(rows: Sequence[Row], go: Go) -> None:
         key=f"cohort {st.session_state.get('cohort opened', 0)}",
         alt=f"Table of {len(rows)} cases, {found} of them with an abnormality.",
     )
-    for row, _ in event.selection.cells:
+    for row, column in event.selection.cells:
+        if column == PLACE:
+            continue
         # Another key, so that nothing is selected when one comes back.
         st.session_state["cohort opened"] = st.session_state.get("cohort opened", 0) + 1
         go(rows[row].number)

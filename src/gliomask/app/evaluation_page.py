@@ -74,9 +74,7 @@ def _uploads() -> None:
         predicted = take("Predicted masks, or a zip of them", key=f"predicted {generation}")
     with right:
         reference = take("Reference masks, or a zip of them", key=f"reference {generation}")
-    st.caption(
-        f"PNG, TIFF, .nii, .nii.gz or zip; each file up to {MAX_UPLOAD_MB} MB, {MAX_SESSION_MB} MB in all. They are deleted once scored."
-    )
+    st.caption(f"{MAX_SESSION_MB} MB in all. The files are deleted once they are scored.")
     if st.button("Score", type="primary", key="score", disabled=not (predicted and reference), icon=":material/straighten:"):
         st.session_state.pop("masks problem", None)
         try:
@@ -84,6 +82,7 @@ def _uploads() -> None:
                 st.session_state["masks scored"] = evaluate_uploads(predicted, reference)
         except GliomaskError as error:
             st.session_state["masks problem"] = str(error)
+        shared.forget_uploads([*predicted, *reference])
         st.session_state["masks generation"] = generation + 1
         st.rerun()
     if problem := st.session_state.get("masks problem"):

@@ -21,7 +21,12 @@ def main() -> None:
     st.set_page_config(page_title="gliomask", page_icon=str(ICON), layout="wide")
     st.html(STYLE)
     shared.workroom()  # the model is loaded while the visitor looks around
-    st.navigation(pages(), position="top").run()
+    listed = pages()
+    page = st.navigation(listed, position="top")
+    with st.container(horizontal=True, gap="xxsmall", key="pages"):  # for phones; page.css says why
+        for link in listed:
+            st.page_link(link)
+    page.run()
 
 
 def pages() -> list[Page]:

@@ -66,6 +66,7 @@ def _ask(desk: Desk, *, first: bool) -> None:
     if files:
         with st.spinner("Taking the files in…"):
             st.session_state["problems"] = desk.receive(files)
+            shared.forget_uploads(files)
         st.session_state["generation"] = generation + 1
         st.rerun()
     for problem in st.session_state.get("problems", ()):

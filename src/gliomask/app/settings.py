@@ -26,8 +26,8 @@ MAX_PIXELS = 24 * 2**20
 MAX_RESULTS = 64
 """Most results that are kept for all visitors together."""
 
-MAX_RESULT_BYTES = 320 * 2**20
-"""Most memory that kept results take; the one that is looked at is kept whatever its size."""
+MAX_RESULT_BYTES = 160 * 2**20
+"""Most memory that kept results take, twenty of 24 slices; the one added last is kept whatever its size. Hosting has 1 GB or less."""
 
 STREAMLIT: Mapping[str, str | int | bool] = {
     "browser.gatherUsageStats": False,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from gliomask.app.desk import Desk
 from gliomask.app.disk import Disk
 from gliomask.app.keep import Keep
 from gliomask.app.settings import MAX_RESULT_BYTES, MAX_RESULTS, MAX_TOTAL_MB, MAX_WAITING_MB
-from gliomask.app.visits import bound_waiting, keep_tidy
+from gliomask.app.visits import bound_waiting, forget, keep_tidy, return_arrays_at_once
 from gliomask.app.work import Workroom
 from gliomask.models import DEFAULT, ModelRecord, find_model
 
@@ -40,6 +42,7 @@ def workroom() -> Workroom:
     if runtime.exists():  # not under a test of the page's script alone
         bound_waiting(runtime.get_instance().uploaded_file_mgr, MAX_WAITING_MB * 2**20)
         keep_tidy(runtime.get_instance())
+        return_arrays_at_once()
     return Workroom(_load, PATIENCE_S)
 
 
@@ -84,6 +87,13 @@ def desk() -> Desk:
         st.session_state["desk"] = Desk(workroom(), results(), disk())
     found: Desk = st.session_state["desk"]
     return found
+
+
+def forget_uploads(files: Iterable[Any]) -> None:
+    """Have Streamlit forget files that the page has taken in; it would hold them in memory until the session ends."""
+    context = get_script_run_ctx()
+    if runtime.exists() and context is not None:
+        forget(runtime.get_instance(), context.session_id, files)
 
 
 def keep_settings() -> None:

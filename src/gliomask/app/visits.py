@@ -5,13 +5,22 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
 TIDY_EVERY_S = 30.0
 INSUFFICIENT_STORAGE = 507
 """HTTP's status for an upload that there is no room for."""
+
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+"""glibc's names for two settings of its heap (malloc.h)."""
+
+HOLDING = ("_session_state", "_fragment_storage")
+"""Streamlit's names for what holds a visitor's cases in a session."""
+
+MMAP_FROM_BYTES = 256 * 1024
+"""Size from which memory is the operating system's own pages: any slice of a case, no object of Python's."""
 
 
 def bound_waiting(manager: Any, most: int) -> None:
@@ -30,6 +39,12 @@ def bound_waiting(manager: Any, most: int) -> None:
         add(session_id, file)
 
     manager.add_file = add_bounded
+
+
+def forget(runtime: Any, session_id: str, files: Iterable[Any]) -> None:
+    """Drop a session's files, though their field is gone already."""
+    for file in files:
+        runtime.uploaded_file_mgr.remove_file(session_id, file.file_id)
 
 
 def keep_tidy(runtime: Any, every_s: float = TIDY_EVERY_S) -> None:
@@ -54,15 +69,28 @@ def expire_sessions(runtime: Any, then: Callable[[], None]) -> None:
     """
     with suppress(AttributeError, RuntimeError):
         cache = runtime._session_mgr._session_storage._cache
-        before = len(cache._data)
 
         def expire() -> None:
-            cache.expire()
-            if len(cache._data) < before:
+            gone = [info.session for _, info in cache.expire()]
+            for session in gone:
+                with suppress(AttributeError):
+                    empty(session)
+            if gone:
                 threading.Thread(target=then, daemon=True).start()
 
-        if before:
+        if cache._data:
             runtime._get_async_objs().eventloop.call_soon_threadsafe(expire)
+
+
+def empty(session: Any) -> None:
+    """End a session and let go of all that hangs on it.
+
+    Dropping it is not enough: Streamlit's loop over the sessions goes on holding the one it came to
+    last, and with it the last visitor's files and results, until somebody else comes.
+    """
+    session.shutdown()
+    for name in HOLDING:  # emptied they would not be: what a button calls stays with a state that is cleared
+        setattr(session, name, type(getattr(session, name))())
 
 
 def released() -> None:
@@ -71,3 +99,16 @@ def released() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def return_arrays_at_once() -> None:
+    """Have the C library give arrays back to the operating system when they go, and share what is left between threads.
+
+    glibc would learn from the first large array that goes to keep those that follow in its heaps, of
+    which each of Streamlit's threads may have one; with thirty cases that came to 60 MB.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            heap = ctypes.CDLL("libc.so.6")
+            heap.mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES)
+            heap.mallopt(M_ARENA_MAX, 2)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOTICE", "about", "agreement", "area_phrases", "cautions", "headline", "measured", "overall", "plain", "privacy", "progress",
-    "ranges", "read_as", "scores", "status",
+    "ranges", "read_as", "status",
 ]  # fmt: skip
 
 DATASET = "LGG MRI segmentation dataset (TCGA-LGG; Buda, Saha and Mazurowski 2019)"
@@ -202,20 +202,3 @@ def about(model: ModelRecord) -> list[tuple[str, str]]:
         ("Threshold", f"{model.threshold:.2f}"),
     ]
     return [*rows, ("Licence of the weights", model.licence), ("Limits", LIMITS)]
-
-
-def scores(model: ModelRecord) -> str:
-    """Return the scores on held-out patients as a Markdown list with a sentence on them; empty where none are recorded."""
-    held_out: Mapping[str, Mapping[str, Any]] = model.scores.get("held_out", {})
-    lines = [f"- **Scores, {plain(given)}:** {_scores_in_words(row)}" for given, row in held_out.items()]
-    if lines and model.training.get("chosen_on_held_out"):
-        lines.append("- **Mind:** when to stop the training was chosen on the same patients, which flatters these scores")
-    return "\n".join(lines)
-
-
-def _scores_in_words(row: Mapping[str, Any]) -> str:
-    low, high = row["mean_dice_95"]
-    dice = f"mean Dice {row['mean_dice']:.3f} (95% interval {low:.3f} to {high:.3f}), median {row['median_dice']:.3f}"
-    share = row["marked_clean_slices_share"]
-    clean = "" if share is None else f"; something marked in {share:.1%} of the slices without tumour"
-    return f"{dice}, over {row['patients']} patients that it was not trained on{clean}"

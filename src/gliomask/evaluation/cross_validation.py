@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from gliomask.dataset import SEALED, Patient, index_dataset, read_split, sealed_patients
 from gliomask.errors import InputError
 from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.protocol import Progress, Protocol, Scored, no_progress, pictures_of, pooled_by_role, score_patient
-from gliomask.models import ModelRecord, find_model
+from gliomask.models import QUANTISED, ModelRecord, find_model
 from gliomask.segmentation import Segmenter
 
 
@@ -20,7 +21,7 @@ def cross_validate(
     protocol: Protocol,
     *,
     threshold: float | None = None,
-    threads: int | None = None,
+    runtime: Mapping[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Return the pooled scores of one model for each fold, each on the patients of its own fold alone.
@@ -36,8 +37,10 @@ def cross_validate(
         writes it: a network and its record, which says what fold was held out.
     protocol
         What the models see; ``fold`` has to be None, since all folds are scored.
-    threshold, threads
+    threshold
         As of :class:`gliomask.Segmenter`.
+    runtime
+        ``threads``, ``device``, ``precision`` and ``engine``, as of :class:`gliomask.Segmenter`.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def cross_validate(
     ordered = [patient for _, patient in patients]
     fold_of = {patient.name: fold for fold, patient in patients}
     for fold, group in groupby(progress(ordered), key=lambda patient: fold_of[patient.name]):  # one model in memory at a time
-        segmenter = Segmenter(models[fold].path, threshold=threshold, threads=threads)
+        segmenter = Segmenter(models[fold].path, threshold=threshold, **(runtime or {}))
         thresholds.add(segmenter.threshold)
         scored += [score_patient(patient, segmenter, protocol, fold) for patient in group]
     scored.sort(key=lambda s: s.score.name)
@@ -86,6 +89,8 @@ def fold_models(runs: Path) -> dict[str, ModelRecord]:
     """
     models: dict[str, ModelRecord] = {}
     for path in sorted(runs.glob("*/*.onnx")):
+        if path.stem.endswith(QUANTISED) and not path.with_suffix(".json").exists():
+            continue  # in int8 what a network beside it is in float32
         model = find_model(path)
         if "members" in model.training:
             continue  # an ensemble of the runs beside them

@@ -56,6 +56,7 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
         sha256=sha256_of(path),
         channels=first.channels,
         input_size=size,
+        size_multiple=first.size_multiple,
         normalisation=first.normalisation,
         threshold=UNCALIBRATED,
         licence=first.licence,
@@ -77,7 +78,7 @@ def _check_alike(records: Sequence[ModelRecord]) -> None:
     if len(records) < 2:
         raise InputError("an ensemble has two members or more.")
     for record in records[1:]:
-        for what in ("channels", "input_size", "normalisation", "postprocessing"):
+        for what in ("channels", "input_size", "size_multiple", "normalisation", "postprocessing"):
             mine, first = getattr(record, what), getattr(records[0], what)
             if mine != first:
                 raise InputError(f"{record.path}: {what} is {mine}, that of {records[0].path} {first}; members have to be alike.")

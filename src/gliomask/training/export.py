@@ -8,7 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
 from gliomask.engine import OnnxEngine
 from gliomask.errors import ModelError
@@ -19,6 +21,9 @@ from gliomask.training.recipes import Recipe
 from gliomask.volume import CHANNELS
 
 INPUT_SIZE = 256
+SIZE_MULTIPLE = 32
+"""What heights and widths have to be multiples of: the networks halve them five times at most."""
+
 PARITY = 1e-3
 """Largest difference of probabilities between Keras and the exported network, in float32."""
 
@@ -28,8 +33,8 @@ WEIGHTS_LICENCE = "CC BY-NC-SA 4.0, as the dataset: non-commercial research"
 def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training: Mapping[str, Any]) -> ModelRecord:
     """Write a float32 network's ``<name>.onnx`` and ``<name>.json`` into *folder* and return the record, *training* in it.
 
-    The input gets a fixed size of 256 x 256, which runtimes plan better than a free one. Before the
-    record is written, the exported network is compared with the original on random slices.
+    Heights and widths are free as long as they are multiples of :data:`SIZE_MULTIPLE`. Before the record is
+    written, the exported network is compared with the original on random slices of two sizes.
 
     Raises
     ------
@@ -40,8 +45,10 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
     signature = [keras.InputSpec(shape=(None, INPUT_SIZE, INPUT_SIZE, len(CHANNELS)), dtype="float32", name="slices")]
     with contextlib.redirect_stdout(io.StringIO()):  # Keras prints a summary of what it saved
         model.export(path, format="onnx", input_signature=signature, verbose=False)
+    with_free_size(path)
     slices = np.random.default_rng(0).random((2, INPUT_SIZE, INPUT_SIZE, len(CHANNELS)), np.float32)
-    difference = float(np.abs(_run(path, slices) - predict(model, slices)).max())
+    sizes = (slices, np.ascontiguousarray(slices[:, SIZE_MULTIPLE:, 2 * SIZE_MULTIPLE :]))
+    difference = max(float(np.abs(_run(path, part) - predict(model, part)).max()) for part in sizes)
     if difference > PARITY:
         raise ModelError(f"{path}: probabilities differ from Keras's by {difference:.2g}; at most {PARITY:g} is accepted.")
     record = ModelRecord(
@@ -50,6 +57,7 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
         sha256=sha256_of(path),
         channels=CHANNELS,
         input_size=INPUT_SIZE,
+        size_multiple=SIZE_MULTIPLE,
         normalisation=recipe.normalisation,
         threshold=0.5,
         licence=WEIGHTS_LICENCE,
@@ -61,6 +69,29 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
     )
     write_text(record.to_json(), folder / f"{name}.json")
     return record
+
+
+def with_free_size(path: Path) -> None:
+    """Let an exported network take slices of any height and width, in its own file.
+
+    Exporters are given a fixed size, since a free one makes some of them compute sizes within the
+    network, which runtimes then cannot plan. All that is fixed by it is the last reordering of axes.
+    """
+    network = onnx.load(path)
+    graph = network.graph
+    last = graph.node[-1]
+    if last.op_type == "Reshape":  # one channel: bringing it last is a reordering that the exporter simplified
+        last.CopyFrom(helper.make_node("Transpose", [last.input[0]], list(last.output), name=last.name, perm=(0, 2, 3, 1)))
+    for port in (graph.input[0], graph.output[0]):
+        for axis, name in ((0, "batch"), (1, "height"), (2, "width")):
+            port.type.tensor_type.shape.dim[axis].dim_param = name
+    del graph.value_info[:]  # sizes of what lies between, inferred from the fixed one
+    used = {name for node in graph.node for name in node.input}
+    weights = [weight for weight in graph.initializer if weight.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
+    onnx.checker.check_model(network)
+    onnx.save(network, path)
 
 
 def _run(path: Path, slices: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ NiiVue's own Streamlit component takes volumes whole with every change of a sett
 threshold nor outline nor a place to go to, so this one hands over addresses, and cuts in the browser.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,19 @@ class Shown:
     marked: str | None = None
 
 
-def show(shown: Shown, key: str) -> str:
-    """Draw the viewer; return why it cannot be drawn in this browser, or nothing."""
-    value = _component(**asdict(shown), key=key, default=None)
+def show(shown: Shown, key: str, windowed: Callable[[int, int], None]) -> str:
+    """Draw the viewer; return why it cannot be drawn in this browser, or nothing.
+
+    *windowed* is called before the page's next run with the grey window, 0 to 100, that the visitor has dragged in the picture.
+    """
+
+    def changed() -> None:
+        value = st.session_state.get(key)
+        if isinstance(value, dict) and "window" in value:
+            low, high = (min(max(int(end), 0), 100) for end in value["window"])
+            windowed(low, max(low, high))
+
+    value = _component(**asdict(shown), key=key, default=None, on_change=changed)
     return str(value.get("failed", "")) if isinstance(value, dict) else ""
 
 
@@ -74,6 +85,9 @@ def address(content: bytes, place: str) -> str:
     """Return where the page's own server hands a file out for as long as it is shown at *place*; equal bytes have one address.
 
     A browser fetches it once, while an argument of a component travels again with every change of another.
+
+    Streamlit documents no such address, but hands out its own pictures and sounds by this manager. Its documented
+    ways do not fit: static files are on the disk, for everybody and for good, and data in a component's arguments travel each time.
     """
     if not st.runtime.exists():
         return ""

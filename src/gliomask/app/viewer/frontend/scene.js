@@ -39,6 +39,11 @@ export function height(view, width, narrow) {
   return Math.round(Math.min(view === "all" ? width * 0.62 : width * 0.7, 660));
 }
 
+/** Return what is white where *low* is black: never the same. */
+function above(low, high) {
+  return Math.max(high, low + 1e-6);
+}
+
 async function unpacked(address) {
   const { body } = await fetch(address);
   return new Uint8Array(await new Response(body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
@@ -138,8 +143,11 @@ export class Scene {
   async show({ threshold, marked, mark, opacity, view, window: [low, high] }) {
     const { nv } = this;
     const back = nv.volumes[0];
+    const looks = JSON.stringify([this.loaded, this.mapped, mark, opacity, view]);
+    const same = looks === this.looks && back.cal_min === low && back.cal_max === above(low, high);
+    this.looks = looks;
     back.cal_min = low;
-    back.cal_max = Math.max(high, low + 1e-6);
+    back.cal_max = above(low, high);
     const drawn = mark === "outline" || mark === "fill";
     const maps = { probability: nv.volumes[1], uncertainty: this.map };
     for (const [name, volume] of Object.entries(maps)) {
@@ -157,8 +165,14 @@ export class Scene {
     }
     nv.drawRimOpacity = drawn ? 1 : -1;
     nv.drawOpacity = view === "solid" ? 1 : mark === "fill" ? Math.max(opacity, 0.01) : 0.01;
-    nv.refreshDrawing(false);
-    nv.updateGLVolume();
+    nv.refreshDrawing(same); // where nothing but the marks has changed, the volumes need not be made ready again
+    if (!same) nv.updateGLVolume();
+  }
+
+  /** The grey values that are black and white now, which a drag with the right button changes too. */
+  get window() {
+    const { cal_min: low, cal_max: high } = this.nv.volumes[0];
+    return [low, high];
   }
 
   get slice() {

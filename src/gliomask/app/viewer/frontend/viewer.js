@@ -4,12 +4,14 @@ import { Scene, height, layout } from "./scene.js";
 import { onRender, setHeight, setValue } from "./streamlit.js";
 
 const NARROW = 560; // CSS pixels below which the small views lie under the large one
+const GREY = 2.55; // grey values in a hundredth of their range
 const $ = (id) => document.getElementById(id);
 const scene = new Scene($("canvas"));
 let args = null;
 let started = null;
 let pending = Promise.resolve();
 let focused = null;
+let turn = 0; // tells a window from an earlier one that was the same
 
 function fitted() {
   const width = document.documentElement.clientWidth;
@@ -110,6 +112,14 @@ async function render(next, theme) {
   document.body.dataset.ready = args.token;
 }
 
+/** Tell the page a grey window that is not the one it asked for, in hundredths of its range. */
+function windowed() {
+  if (!args || !scene.loaded) return;
+  const [low, high] = scene.window.map((value) => Math.min(Math.max(Math.round(value / GREY), 0), 100));
+  const [asked, above] = args.window.map((value) => Math.round(value / GREY));
+  if (low !== asked || high !== above) setValue({ window: [low, high], turn: (turn += 1) });
+}
+
 async function begin() {
   lettered();
   await scene.start();
@@ -140,6 +150,8 @@ $("canvas").addEventListener("keydown", (event) => {
 $("slice").addEventListener("input", (event) => scene.goToSlice(event.target.value - 1));
 $("below").addEventListener("click", () => scene.step(0, 0, -1));
 $("above").addEventListener("click", () => scene.step(0, 0, 1));
+// A drag with the right button, or a second finger, changes the grey window; the page's own control follows when it ends.
+for (const end of ["mouseup", "touchend"]) window.addEventListener(end, () => setTimeout(windowed));
 window.addEventListener("resize", () => args && scene.loaded && fitted());
 window.scene = scene; // for tests: what is really drawn
 

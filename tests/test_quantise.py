@@ -1,0 +1,63 @@
+"""A network in int8 beside its float32."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gliomask import Segmenter, cli
+from gliomask.models import BUNDLED, read_record
+
+pytest.importorskip("onnx", reason="training's extra is not installed: pip install 'gliomask[train]'")
+
+TRAINED, HELD_OUT = "TCGA_XX_1_20000101", "TCGA_XX_2_20000101"
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_slices: Callable[..., Path]) -> Path:
+    for name in (TRAINED, HELD_OUT):
+        write_slices(tmp_path / "data" / name, (5, 6), masks=True)
+    return tmp_path / "data"
+
+
+def copied(folder: Path, patients: list[str]) -> Path:
+    """Return the bundled network in a folder, as if trained on these patients and without int8."""
+    folder.mkdir()
+    shutil.copy(BUNDLED / "fast.onnx", folder)
+    record = json.loads((BUNDLED / "fast.json").read_text())
+    record |= {"quantised": None, "training": {"patients": patients, "held_out_fold": "0"}}
+    (folder / "fast.json").write_text(json.dumps(record))
+    return folder / "fast.onnx"
+
+
+def test_a_network_is_quantised_and_compared_on_held_out_patients(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = copied(tmp_path / "run", [TRAINED])
+    assert cli.main(["quantise", str(data), "--model", str(model)]) == 0
+    told = capsys.readouterr().out
+    assert "over 1 held-out patients" in told and "fast-int8.onnx" in told
+    record = read_record(model.with_suffix(".json"))
+    assert record.quantised is not None
+    assert set(record.quantised.scores["held_out"]) == {"all three channels", "FLAIR alone"}
+    assert record.quantised.scores["held_out"]["all three channels"]["mean_agreement"] > 0.9
+    assert (model.parent / record.quantised.file).stat().st_size < model.stat().st_size / 3
+    assert Segmenter(model, precision="int8").engine.precision == "int8"
+
+
+def test_int8_that_is_worse_is_not_kept(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = copied(tmp_path / "run", [TRAINED])
+    before = model.with_suffix(".json").read_text()
+    monkeypatch.setattr("gliomask.training.quantise.MOST_LOST", -2.0)  # nothing is good enough
+    assert cli.main(["quantise", str(data), "--model", str(model)]) == 1
+    assert "at most -2 may be lost. Nothing was kept." in capsys.readouterr().err
+    assert model.with_suffix(".json").read_text() == before
+    assert sorted(path.name for path in model.parent.iterdir()) == ["fast.json", "fast.onnx"]
+
+
+def test_without_held_out_patients_nothing_can_be_compared(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = copied(tmp_path / "run", [TRAINED, HELD_OUT])
+    assert cli.main(["quantise", str(data), "--model", str(model)]) == 1
+    assert "2 patients that fast was trained on and 0 held out" in capsys.readouterr().err
