@@ -9,7 +9,7 @@ from PIL import Image
 
 from gliomask import InputError, Segmentation, Segmenter, Volume
 from gliomask.report import CasesTable, contact_sheet
-from gliomask.report.overlay import OUTLINE, outline, overlay_slice
+from gliomask.report.overlay import OUTLINE, display_grey, outline, overlay_slice
 
 
 @pytest.fixture
@@ -144,9 +144,24 @@ def test_contact_sheet_holds_every_slice(segmenter: Segmenter, shape: tuple[int,
     volume = Volume(np.random.default_rng(0).integers(0, 200, (*shape, 1), np.uint8))
     sheet, layout = contact_sheet(Segmentation(volume, np.zeros(shape, np.float32), 0.5, segmenter.model, "test", 0.1))
     tile = round(shape[2] * min(1, 256 / max(shape[1:])))
-    assert sheet.shape[1] == columns * tile
+    assert sheet.width == columns * tile
     assert layout.shown_slices == tuple(range(shape[0])) and layout.columns == columns
-    assert sheet.shape[2] == 3
+
+
+def test_contact_sheet_shows_greys_outline_and_captions_in_their_colours(segmenter: Segmenter) -> None:
+    voxels = np.full((2, 64, 64, 1), 100, np.uint8)
+    voxels[:, :8], voxels[:, 8:16] = 0, 200
+    probability = np.zeros((2, 64, 64), np.float32)
+    probability[1, 30:40, 20:50] = 1.0
+    result = Segmentation(Volume(voxels), probability, 0.5, segmenter.model, "test", 0.1)
+    sheet, layout = contact_sheet(result)
+    empty, marked = (np.asarray(sheet.convert("RGB"))[:, x : x + 64] for x in (0, 64))
+    shown = display_grey(result.volume.flair)
+    assert np.abs(empty[layout.caption :].astype(int) - shown[0][..., None]).max() <= 1  # half a step of the palette's greys
+    assert tuple(marked[layout.caption + 30, 20]) == OUTLINE
+    assert np.ptp(empty[: layout.caption], axis=-1).max() == 0 and empty[: layout.caption].max() > 100
+    red, green, blue = marked[: layout.caption].reshape(-1, 3).astype(int).T
+    assert red.max() > 150 and blue.max() == 0 and np.abs(green - red * OUTLINE[1] / OUTLINE[0]).max() < 2
 
 
 def test_table_keeps_the_rows_of_earlier_runs(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ def write_text(text: str, path: Path) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> None:
-    """Write ``(y, x)`` uint8 or uint16, or ``(y, x, 3)`` uint8, as PNG atomically."""
+def write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16] | Image.Image, path: Path) -> None:
+    """Write ``(y, x)`` uint8 or uint16, ``(y, x, 3)`` uint8, or a picture as PNG atomically."""
     with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG", compress_level=PNG_LEVEL)
+        picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+        picture.save(temporary, format="PNG", compress_level=PNG_LEVEL)

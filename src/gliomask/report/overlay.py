@@ -16,6 +16,23 @@ Pixels = NDArray[np.uint8]
 OUTLINE = (255, 176, 0)
 """Amber: no alarm, and told apart from grey by every kind of colour vision (Wong 2011, doi:10.1038/nmeth.1618)."""
 
+GREYS = 224
+"""Grey levels of a contact sheet: more than a screen shows apart, and the rest of a byte is left for the outline's colour."""
+
+PALETTE: Pixels = (
+    np.concatenate(
+        [
+            np.repeat(np.linspace(0, 255, GREYS)[:, None], 3, axis=1),
+            np.linspace(0, 1, 256 - GREYS)[:, None] * OUTLINE,
+        ]
+    )
+    .round()
+    .astype(np.uint8)
+)
+"""Colours ``(256, 3)`` of a contact sheet: greys from black to white, then ambers from black to the outline's."""
+
+_GREY_INDEX: Pixels = (np.arange(256) * ((GREYS - 1) / 255)).round().astype(np.uint8)
+
 TILE = 256
 COLUMNS = 6
 MAX_TILES = 60
@@ -36,8 +53,13 @@ def overlay_slice(grey: Pixels, mask: NDArray[np.bool_], opacity: float = 0.0) -
     rgb = np.repeat(grey[..., None], 3, axis=-1).astype(np.float32)
     colour = np.array(OUTLINE, np.float32)
     rgb[mask] = (1 - opacity) * rgb[mask] + opacity * colour
-    rgb[outline(mask, max(1, round(max(grey.shape) / 256)))] = colour
+    rgb[_outlined(mask)] = colour
     return rgb.astype(np.uint8)
+
+
+def _outlined(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the outline of a mask ``(y, x)``, thicker in larger slices."""
+    return outline(mask, max(1, round(max(mask.shape) / 256)))
 
 
 @dataclass(frozen=True)
@@ -68,14 +90,14 @@ def axial_view(result: Segmentation) -> tuple[NDArray[Any], NDArray[np.bool_], t
     return volume.flair.transpose(axes)[flips], result.mask.transpose(axes)[flips], (height, width)
 
 
-def contact_sheet(result: Segmentation) -> tuple[Pixels, SheetLayout]:
-    """Return a case's axial slices as one RGB picture, each with its number and area, and how it is laid out.
+def contact_sheet(result: Segmentation) -> tuple[Image.Image, SheetLayout]:
+    """Return a case's axial slices as one picture, each with its number and area, and how it is laid out.
 
+    The picture has :data:`PALETTE`: a byte a pixel compresses in a third of the time that RGB takes.
     A volume of more than :data:`MAX_TILES` slices is thinned out: of each run of neighbours the one
     with most tumour is shown.
     """
     flair, mask, (pixel_height, pixel_width) = axial_view(result)
-    grey = display_grey(flair)
     depth, height, width = mask.shape
     areas = np.count_nonzero(mask, axis=(1, 2))
     step = -(-depth // MAX_TILES)
@@ -85,20 +107,35 @@ def contact_sheet(result: Segmentation) -> tuple[Pixels, SheetLayout]:
     tile_width, tile_height = (max(1, round(float(s))) for s in size_mm * largest / size_mm.max())
     layout = SheetLayout((tile_width, tile_height), min(COLUMNS, len(shown)), CAPTION, shown)
     rows = -(-len(shown) // layout.columns)
-    sheet = Image.new("RGB", (layout.columns * tile_width, rows * (tile_height + CAPTION)))
-    draw = ImageDraw.Draw(sheet)
+    sheet = np.zeros((rows * (tile_height + CAPTION), layout.columns * tile_width), np.uint8)
+    grey = display_grey(flair)
     for place, z in enumerate(shown):
-        left, top = place % layout.columns * tile_width, place // layout.columns * (tile_height + CAPTION)
-        sheet.paste(_tile(grey[z], mask[z], layout.tile), (left, top + CAPTION))
-        caption = f"{z + 1}" + (f": {areas[z]} px" if areas[z] else "")
-        draw.text((left + 5, top + 3), caption, fill=OUTLINE if areas[z] else (150, 150, 150))
-    return np.asarray(sheet), layout
+        top, left = place // layout.columns * (tile_height + CAPTION), place % layout.columns * tile_width
+        columns = slice(left, left + tile_width)
+        sheet[top : top + CAPTION, columns] = _caption(f"{z + 1}" + (f": {areas[z]} px" if areas[z] else ""), tile_width, bool(areas[z]))
+        sheet[top + CAPTION : top + CAPTION + tile_height, columns] = _tile(grey[z], mask[z], layout.tile)
+    picture = Image.fromarray(sheet, "L")
+    picture.putpalette(PALETTE.tobytes())
+    return picture, layout
 
 
-def _tile(grey: Pixels, mask: NDArray[np.bool_], size: tuple[int, int]) -> Image.Image:
-    """Return a slice with outline at a tile's size; scaled first, so that the outline is as fine on any grid."""
-    if grey.shape == size[::-1]:
-        return Image.fromarray(overlay_slice(grey, mask))
-    scaled = Image.fromarray(np.ascontiguousarray(grey)).resize(size, Image.Resampling.LANCZOS)
-    marked = Image.fromarray(np.ascontiguousarray(mask).astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-    return Image.fromarray(overlay_slice(np.asarray(scaled), np.asarray(marked) > 127))
+def _caption(text: str, width: int, marked: bool) -> Pixels:
+    """Return a caption as indices into the palette: amber where the slice is marked, else grey."""
+    drawn = Image.new("L", (width, CAPTION))
+    ImageDraw.Draw(drawn).text((5, 3), text, fill=255)
+    levels = np.asarray(drawn)
+    if not marked:
+        return (levels * (0.6 * (GREYS - 1) / 255)).astype(np.uint8)
+    return np.where(levels, GREYS + levels * ((255 - GREYS) / 255), 0).astype(np.uint8)
+
+
+def _tile(grey: Pixels, mask: NDArray[np.bool_], size: tuple[int, int]) -> Pixels:
+    """Return a slice with outline at a tile's size, as indices into the palette: scaled first, for an outline as fine on any grid."""
+    if grey.shape != size[::-1]:
+        grey = np.asarray(Image.fromarray(np.ascontiguousarray(grey)).resize(size, Image.Resampling.LANCZOS))
+        marked = Image.fromarray(np.ascontiguousarray(mask).astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+        mask = np.asarray(marked) > 127
+    tile = _GREY_INDEX[grey]
+    if mask.any():
+        tile[_outlined(mask)] = 255
+    return tile
