@@ -126,15 +126,15 @@ def step(recipe: str, stage: int, batch: int, precision: str, width: int | None)
     """Return one step of the recipe's network, loss and optimiser on a batch that is there already."""
     import keras
 
+    from gliomask.training.loop import xla
     from gliomask.training.recipes import RECIPES
 
     chosen = RECIPES[recipe]
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(precision)
     model = chosen.network(width)
-    # As the training loop: XLA's convolutions on a CPU are slower than oneDNN's; JAX knows no other way.
-    jit = "auto" if keras.backend.backend() == "jax" else False
-    model.compile(chosen.optimizer(chosen.learning_rate), chosen.loss, jit_compile=jit)
+    as_trained = xla(precision, chosen.epochs * chosen.steps_per_epoch)
+    model.compile(chosen.optimizer(chosen.learning_rate), chosen.loss, jit_compile=as_trained)
     size, rng = _stage(chosen, stage).size, np.random.default_rng(0)
     images = rng.random((batch, size, size, 3), np.float32)
     masks = (rng.random((batch, size, size, 1)) > 0.9).astype(np.float32)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gliomask import InputError
-from gliomask.dataset import SEALED, divide, index_dataset, make_folds, read_split, sealed_patients, write_split
+from gliomask.dataset import SEALED, divide, divide_slices, index_dataset, make_folds, read_split, sealed_patients, write_split
 
 Write = Callable[..., Path]
 
@@ -148,3 +148,20 @@ def test_sealed_patients_are_left_out_of_any_split(tmp_path: Path, write_slices:
 def test_splits_that_do_not_fit(four_patients: Path, split: dict[str, str], fold: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         divide(index_dataset(four_patients), split, fold)
+
+
+def test_a_split_by_slice_has_every_slice_once_and_patients_on_both_sides(tmp_path: Path, write_slices: Write) -> None:
+    sealed = sorted(sealed_patients())[0]
+    for name in ("a", "b", sealed):
+        write_slices(tmp_path / "data" / name, tuple(range(10)), stem=name, masks=True)
+    patients = index_dataset(tmp_path / "data")
+    training, validation = divide_slices(patients)
+    held_out = [path for patient in validation for path in patient.images]
+    everything = held_out + [path for patient in training for path in patient.images]
+    assert len(held_out) == 4 and sorted(everything) == sorted(path for p in patients if p.name != sealed for path in p.images)
+    assert {p.name for p in training} == {"a", "b"} and {p.name for p in validation} == {"a", "b"}
+    assert all(image.stem == mask.stem.removesuffix("_mask") for p in validation for image, mask in zip(p.images, p.masks, strict=True))
+    assert divide_slices(patients) == (training, validation)
+    assert {p.name for p in divide_slices(patients, [sealed])[0]} == {"a", "b", sealed}
+    with pytest.raises(InputError, match="0 slices cannot be divided"):
+        divide_slices([p for p in patients if p.name == sealed])

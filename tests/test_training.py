@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gliomask import InputError, ModelError, Segmenter
+from gliomask.evaluation.cross_validation import fold_models
 from gliomask.io import read_image
 from gliomask.models import find_model
 from gliomask.preprocess import Normalisation, apply_windows, intensity_windows
@@ -218,3 +219,35 @@ def test_a_training_starts_from_a_trained_network(training: ModuleType, dataset:
     fresh = replace(settings, initial_weights=None)
     with pytest.raises(InputError, match="differs in initial_weights"):
         training.train(patients[1:], patients[:1], still, fresh)
+
+
+def test_batch_scores_are_the_reference_projects(training: ModuleType, dataset: Path) -> None:
+    from gliomask.dataset import index_dataset
+
+    cases = [training.load_case(patient, Normalisation("full_scale")) for patient in index_dataset(dataset)]
+
+    def half(images: np.ndarray, training: bool) -> np.ndarray:
+        return np.full((*images.shape[:3], 1), 0.5, np.float32)
+
+    scores = training.batch_scores(half, cases)
+    y = sum(np.count_nonzero(case.masks) for case in cases)
+    pixels = sum(case.masks.size for case in cases)
+    p = pixels / 2
+    assert scores["slices"] == 6
+    assert scores["dice"] == pytest.approx((y + 100) / (y + p + 100))  # Σ(y·p) is half of Σy
+    assert scores["iou"] == pytest.approx((y / 2 + 100) / (y / 2 + p + 100))
+    assert scores["pixel_accuracy"] == pytest.approx(y / pixels)
+
+
+def test_a_leaky_training_says_so(training: ModuleType, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gliomask.cli import main
+
+    sizes = ("--width", "4", "--epochs", "1", "--steps-per-epoch", "1", "--recipe", "original")
+    assert main(["train", str(dataset), "--leaky", "--output", str(tmp_path / "run"), *sizes]) == 0
+    assert "how well the network remembers" in capsys.readouterr().out
+    record = find_model(tmp_path / "run" / "model.onnx")
+    assert record.training["held_out_fold"] is None and record.training["split"] == "by slice, leaky"
+    assert set(record.scores["reference_project"]) == {"split", "slices", "dice", "iou", "pixel_accuracy"}
+    assert "held_out" not in record.scores and len(record.training["history"]) == 1
+    with pytest.raises(InputError, match="proves nothing"):
+        fold_models(tmp_path)

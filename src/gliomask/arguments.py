@@ -144,6 +144,12 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
     parser.add_argument("--name", type=_plain_name, default="model", help="what to call the exported model (default: %(default)s)")
     parser.add_argument("--fold", default="0", help="the fold held out for validation (default: %(default)s)")
+    parser.add_argument(
+        "--leaky",
+        action="store_true",
+        help="hold out a random fifth of all slices instead of patients, for comparison with figures on such splits: patients lie on both "
+        "sides, so scores are too good",
+    )
     parser.add_argument("--sealed", nargs="+", default=[], metavar="PATIENT", help="patients of the sealed test set to use all the same")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="(default: %(default)s)")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="in place of the recipe's")

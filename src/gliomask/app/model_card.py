@@ -102,7 +102,7 @@ def training_words(model: ModelRecord) -> list[str]:
     facts = []
     if patients := len(training.get("patients", ())):
         facts.append(f"On {patients} patients of TCGA-LGG, from five institutions, one manual FLAIR mask for each slice.")
-    if "held_out_fold" in training:
+    if training.get("held_out_fold") is not None:
         chosen = "when to stop was chosen on them" if training.get("chosen_on_held_out") else "nothing was chosen on them"
         facts.append(
             f"Fold {training['held_out_fold']} of the split by patient was held out, and {chosen}. The scores are those of its patients."

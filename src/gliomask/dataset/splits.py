@@ -1,7 +1,7 @@
 """Patient-level splits: a committed table of patient and fold, and how it was made.
 
-Slices of one patient resemble each other so much that a split by slice scores memory; every split
-here is by patient.
+Slices of one patient resemble each other so much that a split by slice scores memory. The one
+split by slice here, :func:`divide_slices`, is for comparison with figures that were got that way.
 """
 
 import csv
@@ -79,13 +79,9 @@ def divide(
         A patient stands in no fold, *allowed* names a patient that is not there, or one of the two
         parts is empty.
     """
-    names = {p.name for p in patients}
-    if unknown := sorted(names - set(split)):
+    if unknown := sorted({p.name for p in patients} - set(split)):
         raise InputError(f"patients without a fold in the split: {', '.join(unknown)}. Make a new one: gliomask split DATA.")
-    if missing := sorted(set(allowed) - names):
-        raise InputError(f"patients named but not in the dataset: {', '.join(missing)}.")
-    left_out = sealed_patients() | {name for name, fold in split.items() if fold == SEALED}
-    usable = [p for p in patients if p.name not in left_out or p.name in allowed]
+    usable = _usable(patients, {name for name, fold in split.items() if fold == SEALED}, allowed)
     training = [p for p in usable if split[p.name] != held_out]
     validation = [p for p in usable if split[p.name] == held_out]
     for part, name in ((training, "training"), (validation, "validation")):
@@ -93,3 +89,42 @@ def divide(
             folds = ", ".join(sorted(set(split.values())))
             raise InputError(f"fold {held_out!r} leaves no {name} patients; the split has the folds {folds}.")
     return training, validation
+
+
+def divide_slices(
+    patients: Sequence[Patient], allowed: Collection[str] = (), share: float = 0.2, seed: int = 0
+) -> tuple[list[Patient], list[Patient]]:
+    """Return ``(training, validation)``, a random *share* of all slices being the validation: leaky, nearly every patient is in both.
+
+    This is how the project was split that this one started from. What is scored on it says how well
+    a network remembers patients, and is good for comparison with figures on such splits alone.
+
+    Raises
+    ------
+    InputError
+        *allowed* names a patient that is not there, or no patients are left.
+    """
+    usable = _usable(patients, (), allowed)
+    places = [(number, z) for number, patient in enumerate(usable) for z in range(len(patient.images))]
+    count = round(share * len(places))
+    if not 0 < count < len(places):
+        raise InputError(f"{len(places)} slices cannot be divided; the patients of the sealed test set are left out unless named.")
+    drawn = np.random.default_rng(seed).permutation(len(places))
+    parts = []
+    for part in (drawn[count:], drawn[:count]):
+        chosen: dict[int, list[int]] = {}
+        for number, z in (places[i] for i in sorted(part)):
+            chosen.setdefault(number, []).append(z)
+        parts.append([_some_slices(usable[number], slices) for number, slices in chosen.items()])
+    return parts[0], parts[1]
+
+
+def _some_slices(patient: Patient, slices: Sequence[int]) -> Patient:
+    return Patient(patient.name, tuple(patient.images[z] for z in slices), tuple(patient.masks[z] for z in slices))
+
+
+def _usable(patients: Sequence[Patient], left_out: Collection[str], allowed: Collection[str]) -> list[Patient]:
+    """Return the patients but for those left out and the sealed test set, of both of whom *allowed* names exceptions."""
+    if missing := sorted(set(allowed) - {p.name for p in patients}):
+        raise InputError(f"patients named but not in the dataset: {', '.join(missing)}.")
+    return [p for p in patients if p.name in allowed or p.name not in (sealed_patients() | set(left_out))]

@@ -94,7 +94,7 @@ def fold_models(runs: Path) -> dict[str, ModelRecord]:
         model = find_model(path)
         if "members" in model.training:
             continue  # an ensemble of the runs beside them
-        if not {"patients", "held_out_fold"} <= set(model.training):
+        if not {"patients", "held_out_fold"} <= set(model.training) or model.training["held_out_fold"] is None:
             raise InputError(f"{path}: its record does not tell the patients and the fold of its training, so it proves nothing.")
         fold = str(model.training["held_out_fold"])
         if fold in models:

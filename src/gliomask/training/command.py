@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gliomask.dataset import Patient, divide, index_dataset, read_split
+from gliomask.dataset import Patient, divide, divide_slices, index_dataset, read_split
 from gliomask.errors import EngineError
 from gliomask.evaluation import Protocol, evaluate_patients
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, sha256_of
 from gliomask.segmentation import Segmenter
+
+LEAKY = "by slice, leaky"
 
 
 def run_training(options: Namespace, report: Callable[[str], None]) -> None:
@@ -25,16 +27,21 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         trained network.
     """
     patients = index_dataset(options.data)
-    training, validation = divide(patients, read_split(options.split), options.fold, options.sealed)
-    report(f"{len(training)} patients to train on, {len(validation)} of fold {options.fold} to validate on")
-    if aside := len(patients) - len(training) - len(validation):
+    if options.leaky:
+        training, validation = divide_slices(patients, options.sealed)
+        report("a split by slice: nearly every patient is in both parts, so that the scores show how well the network remembers them")
+    else:
+        training, validation = divide(patients, read_split(options.split), options.fold, options.sealed)
+        report(f"{len(training)} patients to train on, {len(validation)} of fold {options.fold} to validate on")
+    if aside := len({p.name for p in patients} - {p.name for p in training} - {p.name for p in validation}):
         report(f"{aside} patients of the sealed test set left out; --sealed PATIENT uses one all the same")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
     try:
         import keras
 
+        from gliomask.dataset.batches import load_case
         from gliomask.training.export import export
-        from gliomask.training.loop import RunSettings, read_history, train
+        from gliomask.training.loop import RunSettings, batch_scores, read_history, train
         from gliomask.training.plots import plot_history
         from gliomask.training.recipes import RECIPES
     except ImportError as error:
@@ -51,10 +58,11 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
     model.save(options.output / f"{options.name}.keras")
     made = {
         "patients": [p.name for p in training],
-        "held_out_fold": options.fold,
-        "split": options.split.name if options.split else "lgg_folds.csv",
+        "held_out_fold": None if options.leaky else options.fold,
+        "split": LEAKY if options.leaky else options.split.name if options.split else "lgg_folds.csv",
         "chosen_on_held_out": recipe.patience is not None,
         "epochs": len(history),
+        "history": [{key: float(f"{value:.4g}") for key, value in row.items()} for row in history],
         "precision": options.precision,
         "seed": options.seed,
         "initial_weights": sha256_of(options.initial_weights) if options.initial_weights else None,
@@ -68,7 +76,9 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
             f"trained, and kept as {options.output / options.name}.keras, but not exported to ONNX: {error}. "
             "Install what is missing and run the same command again; it goes straight to the export."
         ) from error
-    record = add_scores(record, validation, options.brain_masks)
+    batches = batch_scores(model, [load_case(patient, recipe.normalisation) for patient in validation])
+    record = replace(record, scores=dict(record.scores) | {"reference_project": {"split": made["split"]} | batches})
+    record = write_record(record) if options.leaky else add_scores(record, validation, options.brain_masks)
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
     report(f"written: {options.output / options.name}.keras, {record.path} and its record")
 
@@ -80,13 +90,23 @@ def add_scores(record: ModelRecord, held_out: Sequence[Patient], brain_masks: Pa
     if brain_masks is not None:
         protocols += [Protocol(flair_alone=alone, brain_masks=brain_masks) for alone in (False, True)]
     scores = {p.input: evaluate_patients(held_out, segmenter, p).for_record() for p in protocols}
-    scored = replace(record, scores=dict(record.scores) | {"held_out": scores})
-    write_text(scored.to_json(), record.path.with_suffix(".json"))
-    return scored
+    return write_record(replace(record, scores=dict(record.scores) | {"held_out": scores}))
+
+
+def write_record(record: ModelRecord) -> ModelRecord:
+    """Write a record beside its network, and return it."""
+    write_text(record.to_json(), record.path.with_suffix(".json"))
+    return record
 
 
 def describe(record: ModelRecord) -> str:
     """Return the record's main figure in words."""
+    if "held_out" not in record.scores:
+        row = record.scores["reference_project"]
+        return (
+            f"Dice {row['dice']:.3f}, IoU {row['iou']:.3f}, pixel accuracy {row['pixel_accuracy']:.4f} as means over batches of "
+            f"{row['slices']} slices; {row['split']}"
+        )
     first = next(iter(record.scores["held_out"].values()))
     low, high = first["mean_dice_95"]
     return f"Dice {first['mean_dice']:.3f} ({low:.3f} to {high:.3f}) over {first['patients']} held-out patients"
