@@ -143,7 +143,12 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
     parser.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
     parser.add_argument("--name", type=_plain_name, default="model", help="what to call the exported model (default: %(default)s)")
-    parser.add_argument("--fold", default="0", help="the fold held out for validation (default: %(default)s)")
+    parser.add_argument(
+        "--fold",
+        default="0",
+        type=lambda fold: None if fold == "none" else fold,
+        help="the fold held out for validation (default: %(default)s); none: train on all, for use and not for scores",
+    )
     parser.add_argument(
         "--leaky",
         action="store_true",

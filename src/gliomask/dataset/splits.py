@@ -66,9 +66,9 @@ def sealed_patients() -> frozenset[str]:
 
 
 def divide(
-    patients: Sequence[Patient], split: dict[str, str], held_out: str, allowed: Collection[str] = ()
+    patients: Sequence[Patient], split: dict[str, str], held_out: str | None, allowed: Collection[str] = ()
 ) -> tuple[list[Patient], list[Patient]]:
-    """Return ``(training, validation)`` patients, fold *held_out* being the validation.
+    """Return ``(training, validation)`` patients, fold *held_out* being the validation; None holds nobody out.
 
     Patients of the fold ``"test"`` are left out of both, and so are all others of the sealed test
     set that *allowed* does not name, wherever the split puts them.
@@ -85,7 +85,7 @@ def divide(
     training = [p for p in usable if split[p.name] != held_out]
     validation = [p for p in usable if split[p.name] == held_out]
     for part, name in ((training, "training"), (validation, "validation")):
-        if not part:
+        if not part and (part is training or held_out is not None):
             folds = ", ".join(sorted(set(split.values())))
             raise InputError(f"fold {held_out!r} leaves no {name} patients; the split has the folds {folds}.")
     return training, validation

@@ -32,7 +32,8 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         report("a split by slice: nearly every patient is in both parts, so that the scores show how well the network remembers them")
     else:
         training, validation = divide(patients, read_split(options.split), options.fold, options.sealed)
-        report(f"{len(training)} patients to train on, {len(validation)} of fold {options.fold} to validate on")
+        held_out = f"{len(validation)} of fold {options.fold} to validate on" if validation else "nobody held out and no scores"
+        report(f"{len(training)} patients to train on, {held_out}")
     if aside := len({p.name for p in patients} - {p.name for p in training} - {p.name for p in validation}):
         report(f"{aside} patients of the sealed test set left out; --sealed PATIENT uses one all the same")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
@@ -76,9 +77,10 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
             f"trained, and kept as {options.output / options.name}.keras, but not exported to ONNX: {error}. "
             "Install what is missing and run the same command again; it goes straight to the export."
         ) from error
-    batches = batch_scores(model, [load_case(patient, recipe.normalisation) for patient in validation])
-    record = replace(record, scores=dict(record.scores) | {"reference_project": {"split": made["split"]} | batches})
-    record = write_record(record) if options.leaky else add_scores(record, validation, options.brain_masks)
+    if validation:
+        batches = batch_scores(model, [load_case(patient, recipe.normalisation) for patient in validation])
+        record = replace(record, scores=dict(record.scores) | {"reference_project": {"split": made["split"]} | batches})
+        record = write_record(record) if options.leaky else add_scores(record, validation, options.brain_masks)
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
     report(f"written: {options.output / options.name}.keras, {record.path} and its record")
 
@@ -102,7 +104,9 @@ def write_record(record: ModelRecord) -> ModelRecord:
 def describe(record: ModelRecord) -> str:
     """Return the record's main figure in words."""
     if "held_out" not in record.scores:
-        row = record.scores["reference_project"]
+        row = record.scores.get("reference_project")
+        if row is None:
+            return "not scored, as nobody was held out"
         return (
             f"Dice {row['dice']:.3f}, IoU {row['iou']:.3f}, pixel accuracy {row['pixel_accuracy']:.4f} as means over batches of "
             f"{row['slices']} slices; {row['split']}"

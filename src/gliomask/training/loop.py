@@ -85,6 +85,8 @@ def train(
 
     Parameters
     ----------
+    validation
+        Who is held out; nobody for a last training, whose scores are those of the folds before it.
     report
         Called with one line of progress after each epoch.
 
@@ -92,8 +94,10 @@ def train(
     ------
     InputError
         The checkpoint in the output folder belongs to another training: another recipe, network,
-        length, seed, or other patients.
+        length, seed, or other patients; or nobody is held out of a recipe that is stopped by them.
     """
+    if recipe.patience is not None and not validation:
+        raise InputError(f"the recipe {recipe.name} stops by the scores of held-out patients. Name a --fold to hold out.")
     keras.utils.set_random_seed(settings.seed)
     settings.output.mkdir(parents=True, exist_ok=True)
     epochs, steps_per_epoch = settings.length(recipe)
@@ -278,7 +282,8 @@ def _end_epoch(model: keras.Model, state: RunState, held_out: Sequence[Case], re
         model.set_weights(state.average)
     row = {"epoch": len(state.history) + 1.0} | {name: total / steps for name, total in state.sums.items()}
     row["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-    row |= validate(model, held_out, recipe.validation_stride)
+    if held_out:
+        row |= validate(model, held_out, recipe.validation_stride)
     state.history.append(row)
     state.sums = {}
     if recipe.patience is not None and best_epoch(state.history) == len(state.history) - 1:
@@ -287,15 +292,17 @@ def _end_epoch(model: keras.Model, state: RunState, held_out: Sequence[Case], re
 
 
 def _is_over(history: Sequence[dict[str, float]], recipe: Recipe, epochs: int) -> bool:
-    stale = len(history) - 1 - best_epoch(history) if history else 0
-    return len(history) >= epochs or (recipe.patience is not None and stale >= recipe.patience)
+    if recipe.patience is None or not history:
+        return len(history) >= epochs
+    return len(history) >= epochs or len(history) - 1 - best_epoch(history) >= recipe.patience
 
 
 def _progress(state: RunState, epochs: int, steps_per_epoch: int, seconds_per_step: float) -> str:
     row = state.history[-1]
     left = (epochs * steps_per_epoch - state.step) * seconds_per_step
+    validated = f"  validation Dice {row['val_dice']:.4f}" if "val_dice" in row else ""
     return (
-        f"epoch {int(row['epoch'])}/{epochs}  loss {row['loss']:.4f}  validation Dice {row['val_dice']:.4f}"
+        f"epoch {int(row['epoch'])}/{epochs}  loss {row['loss']:.4f}{validated}"
         f"  {1 / seconds_per_step:.2f} steps/s  {left / 60:.0f} min left"
     )
 
