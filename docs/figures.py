@@ -33,11 +33,11 @@ Scores = Mapping[str, Any]
 
 def sections(record: ModelRecord) -> dict[str, str]:
     """Return the text of each section by its name."""
-    held_out: dict[str, Scores] = dict(record.scores["held_out"])
+    held_out: dict[str, Scores] = dict(record.scores.get("held_out", {}))
     crossed: dict[str, Scores] = dict(record.scores.get(CROSS_VALIDATION, {}))
     return {
         "headline": _headline(held_out, crossed),
-        "scores": _table(held_out),
+        "scores": _table(held_out) if held_out else "",
         CROSS_VALIDATION: _cross_validation(crossed),
         "confidence": _confidence(record.scores.get("confidence", {})),
         "training": _training(record),
@@ -165,9 +165,9 @@ def _confidence(found: Mapping[str, Any]) -> str:
 
 def _training(record: ModelRecord) -> str:
     t = record.training
+    held_out = "nobody held out" if t["held_out_fold"] is None else f"fold {t['held_out_fold']} of `{t['split']}` held out"
     return (
-        f"Recipe `{record.recipe}`, {len(t['patients'])} patients, fold {t['held_out_fold']} of `{t['split']}` held out, "
-        f"{t['epochs']} epochs,\n"
+        f"Recipe `{record.recipe}`, {len(t['patients'])} patients, {held_out}, {t['epochs']} epochs,\n"
         f"{t['precision']}, seed {t['seed']}, Keras {t['keras']}. Exported to ONNX; the largest difference of its probabilities from\n"
         f"Keras's is {record.scores['export_difference']:.1e}. SHA-256 of `{record.file}`:\n`{record.sha256}`."
     )

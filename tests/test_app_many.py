@@ -337,6 +337,14 @@ class TestModelCard:
         assert model_card.training_words(model) == [] and not model_card.training_history(model)
         assert "Slices without tumour" not in dict(model_card.weaknesses(model))
 
+    def test_where_nobody_was_held_out_the_scores_are_those_of_the_cross_validation(self) -> None:
+        row = {"mean_dice": 0.8, "mean_dice_95": (0.7, 0.9), "median_dice": 0.85, "patients": 88, "marked_clean_slices_share": 0.02}
+        crossed = {"cross_validation": {"all three channels, whole volumes": row}}
+        model = replace(MODEL, scores=crossed, training={"held_out_fold": None, "patients": ["a"]})
+        assert [row["Dice, mean"] for row in model_card.score_rows(model)] == ["0.800"]
+        assert any("Nobody was held out" in fact for fact in model_card.training_words(model))
+        assert not any("Nobody" in fact for fact in model_card.training_words(replace(model, scores={})))
+
     def test_choice_on_held_out_patients_is_told(self) -> None:
         model = replace(MODEL, training={"held_out_fold": "0", "chosen_on_held_out": True})
         assert "was chosen on them" in model_card.training_words(model)[0]

@@ -64,3 +64,11 @@ def test_evaluations_of_something_else_are_refused(
 def test_patients_of_the_training_do_not_get_into_the_record(figures: dict[str, Any], record: ModelRecord) -> None:
     with pytest.raises(ValueError, match="expected held-out ones alone"):
         figures["with_evaluation"](record, content(record, "model", "trained on"))
+
+
+def test_a_model_without_held_out_patients_has_its_cross_validation_alone(figures: dict[str, Any], record: ModelRecord) -> None:
+    scores = {key: value for key, value in record.scores.items() if key not in ("held_out", "cross_validation")}
+    alone = replace(record, scores=scores, training={**record.training, "held_out_fold": None})
+    sections = figures["sections"](figures["with_evaluation"](alone, content(record)))
+    assert sections["scores"] == "" and "nobody held out" in sections["training"]
+    assert sections["headline"].startswith("On 2 patients in cross-validation")

@@ -22,12 +22,12 @@ def data(tmp_path: Path, write_slices: Callable[..., Path]) -> Path:
     return tmp_path / "data"
 
 
-def copied(folder: Path, patients: list[str]) -> Path:
+def copied(folder: Path, patients: list[str], held_out_fold: str | None = "0") -> Path:
     """Return the bundled network in a folder, as if trained on these patients and without int8."""
     folder.mkdir()
     shutil.copy(BUNDLED / "fast.onnx", folder)
     record = json.loads((BUNDLED / "fast.json").read_text())
-    record |= {"quantised": None, "training": {"patients": patients, "held_out_fold": "0"}}
+    record |= {"quantised": None, "training": {"patients": patients, "held_out_fold": held_out_fold}}
     (folder / "fast.json").write_text(json.dumps(record))
     return folder / "fast.onnx"
 
@@ -36,7 +36,7 @@ def test_a_network_is_quantised_and_compared_on_held_out_patients(data: Path, tm
     model = copied(tmp_path / "run", [TRAINED])
     assert cli.main(["quantise", str(data), "--model", str(model)]) == 0
     told = capsys.readouterr().out
-    assert "over 1 held-out patients" in told and "fast-int8.onnx" in told
+    assert "over 1 patients held out" in told and "fast-int8.onnx" in told
     record = read_record(model.with_suffix(".json"))
     assert record.quantised is not None
     assert set(record.quantised.scores["held_out"]) == {"all three channels", "FLAIR alone"}
@@ -61,3 +61,13 @@ def test_without_held_out_patients_nothing_can_be_compared(data: Path, tmp_path:
     model = copied(tmp_path / "run", [TRAINED, HELD_OUT])
     assert cli.main(["quantise", str(data), "--model", str(model)]) == 1
     assert "2 patients that fast was trained on and 0 held out" in capsys.readouterr().err
+
+
+def test_where_nobody_was_held_out_masks_are_compared_on_training_patients(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = copied(tmp_path / "run", [TRAINED, HELD_OUT], None)
+    assert cli.main(["quantise", str(data), "--model", str(model)]) == 0
+    assert "over 2 patients trained on" in capsys.readouterr().out
+    record = read_record(model.with_suffix(".json"))
+    assert record.quantised is not None and set(record.quantised.scores) == {"trained_on"}

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from gliomask import EngineError, InputError, Segmentation, Segmenter, Volume, cli, draw_phantom
+from gliomask.io import read_image
 from gliomask.phantom import lesion_mask
 from gliomask.report import read_result
 from gliomask.report.overlay import OUTLINE
@@ -85,7 +86,7 @@ class Page(HTMLParser):
 
 def page(folder: Path, changes: dict[str, Any] | None = None, *, with_identifiers: bool = False) -> Page:
     content = read_result(folder)
-    overlay = np.asarray(Image.open(folder / "overlay.png"))
+    overlay = read_image(folder / "overlay.png")[0][0]
     return Page(report_page({**content, **(changes or {})}, overlay, with_identifiers=with_identifiers))
 
 
@@ -121,7 +122,7 @@ def test_the_page_tells_what_made_the_result(write_case: Write, segmenter: Segme
 
 def test_a_foreign_model_has_no_scores(write_case: Write) -> None:
     shown = page(write_case(), {"model": {"name": "mine", "sha256": "f" * 64}}).text
-    assert "Held-out Dice not recorded for this model" in shown
+    assert "Dice on unseen patients not recorded for this model" in shown
 
 
 def test_a_case_without_geometry_is_in_pixels(write_case: Write) -> None:

@@ -86,6 +86,16 @@ class ModelRecord:
         """The network file."""
         return self.folder / self.file
 
+    @property
+    def unseen_scores(self) -> Mapping[str, Mapping[str, Any]]:
+        """Scores by way of input on patients that had no part in training.
+
+        Those of the fold that was held out of this network's own training or, where none was, of the
+        same recipe's cross-validation; empty where neither is recorded.
+        """
+        scores: Mapping[str, Mapping[str, Any]] = self.scores.get("held_out") or self.scores.get("cross_validation", {})
+        return scores
+
     def settings(self) -> dict[str, Any]:
         """Return what is done with the network's probabilities, as plain types."""
         return {"mirrored": self.mirrored, "postprocessing": asdict(self.postprocessing), "calibration": asdict(self.calibration)}

@@ -25,7 +25,7 @@ Rows = list[dict[str, str]]
 
 def weaknesses(model: ModelRecord) -> list[tuple[str, str]]:
     """Return where the model is weak: titles and sentences."""
-    shares = [row.get("marked_clean_slices_share") for row in _held_out(model).values()]
+    shares = [row.get("marked_clean_slices_share") for row in model.unseen_scores.values()]
     known = [share for share in shares if share is not None]
     if not known:
         return [(title, text) for title, text in WEAK if "{clean}" not in text]
@@ -45,13 +45,13 @@ def score_rows(model: ModelRecord) -> Rows:
             "Clean slices marked": "-" if row["marked_clean_slices_share"] is None else f"{row['marked_clean_slices_share']:.1%}",
             "Patients": str(row["patients"]),
         }
-        for name, row in _held_out(model).items()
+        for name, row in model.unseen_scores.items()
     ]
 
 
 def score_intervals(model: ModelRecord) -> list[tuple[str, float, float, float]]:
     """Return the means of Dice with both ends of their intervals, by way of input."""
-    rows = _held_out(model).items()
+    rows = model.unseen_scores.items()
     return [(name[0].upper() + name[1:], row["mean_dice"], row["mean_dice_95"][0], row["mean_dice_95"][1]) for name, row in rows]
 
 
@@ -107,12 +107,12 @@ def training_words(model: ModelRecord) -> list[str]:
         facts.append(
             f"Fold {training['held_out_fold']} of the split by patient was held out, and {chosen}. The scores are those of its patients."
         )
+    elif model.unseen_scores:
+        facts.append(
+            "Nobody was held out. The scores are those of its cross-validation: networks of the same recipe, each trained without one fold "
+            "of the patients and scored on that."
+        )
     made = [f"recipe {model.recipe}" if model.recipe else "", f"{training['epochs']} epochs" if "epochs" in training else ""]
     if any(made):
         facts.append(f"{', '.join(filter(None, made)).capitalize()}.")
     return facts
-
-
-def _held_out(model: ModelRecord) -> Mapping[str, Mapping[str, Any]]:
-    rows: Mapping[str, Mapping[str, Any]] = model.scores.get("held_out", {})
-    return rows

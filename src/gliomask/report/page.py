@@ -324,15 +324,14 @@ def _origin(content: Record) -> Iterator[tuple[str, str]]:
     yield "Model", f"{model['name']}, SHA-256 {str(model['sha256'])[:12]}…, threshold {content['threshold']:g}"
     record = next((r for r in bundled_models().values() if r.sha256 == model["sha256"]), None)
     scores = list(_scores(record, content["slices"])) if record else []
-    yield "Held-out Dice", "; ".join(scores) or "not recorded for this model"
+    yield "Dice on unseen patients", "; ".join(scores) or "not recorded for this model"
     yield "Versions", f"gliomask {versions['gliomask']}, Python {versions['python']}, NumPy {versions['numpy']}, {versions['engine']}"
 
 
 def _scores(record: ModelRecord, slices: int) -> Iterator[str]:
-    """Yield the model's mean Dice on patients that it was not trained on, given whole volumes or single slices as here."""
-    held_out: Mapping[str, Record] = record.scores.get("held_out", {})
+    """Yield the model's mean Dice on patients that had no part in training, given whole volumes or single slices as here."""
     kind = "whole volumes" if slices > 1 else "slice by slice"
-    for given, row in held_out.items():
+    for given, row in record.unseen_scores.items():
         if kind in given:
             low, high = row["mean_dice_95"]
             yield f"{row['mean_dice']:.2f} (95 % interval {low:.2f} to {high:.2f}, {row['patients']} patients) with {given}"

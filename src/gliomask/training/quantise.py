@@ -26,7 +26,7 @@ from gliomask.volume import Volume
 Float = NDArray[np.float32]
 
 MOST_LOST = 0.002
-"""Mean Dice per held-out patient that int8 may lose against float32."""
+"""Mean Dice per patient that int8 may lose against float32."""
 
 TUMOUR_SLICES = 2
 """Slices with tumour of each training patient, all channels and FLAIR alone, beside one of any kind, that set the ranges."""
@@ -34,6 +34,9 @@ TUMOUR_SLICES = 2
 
 def quantise(model: Path, data: Path, progress: Progress = no_progress) -> ModelRecord:
     """Write ``<name>-int8.onnx`` beside a model, compare both on the patients held out of its training, and return the record.
+
+    Where nobody was held out they are compared on the training patients, as the record says: what is asked is not how good
+    the masks are, but whether they are the same.
 
     Weights are integers of one scale for each output channel, activations of one for each tensor, from
     the smallest and largest values on slices of the training patients (Jacob 2018, arXiv:1712.05877).
@@ -43,17 +46,19 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
     Raises
     ------
     InputError
-        *data* has none of the patients that the model was trained on, or none that were held out.
+        *data* has none of the patients that the model was trained on, or of those held out none.
     ModelError
         The model cannot be used, or int8 loses more than :data:`MOST_LOST`; the record is as it was then.
     """
     record = read_record(model.with_suffix(".json"))
     patients = index_dataset(data)
     training, held_out = ([p for p in patients if role_of(p.name, record) == role] for role in (TRAINED_ON, HELD_OUT))
-    if not training or not held_out:
+    nobody = record.training.get("held_out_fold", "") is None
+    if not training or not (held_out or nobody):
         raise InputError(
             f"{data}: has {len(training)} patients that {record.name} was trained on and {len(held_out)} held out; both are needed."
         )
+    role, compared = (HELD_OUT, held_out) if held_out else (TRAINED_ON, training)
     path = record.path.with_name(f"{record.path.stem}{QUANTISED}.onnx")
     with tempfile.TemporaryDirectory() as folder:
         plain, quantised = Path(folder, "plain.onnx"), Path(folder, "int8.onnx")
@@ -72,17 +77,17 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
         path.write_bytes(quantised.read_bytes())
     made = replace(record, quantised=QuantisedNetwork(path.name, sha256_of(path)))
     scores = {
-        "all three channels": compare(made, held_out, progress),
-        "FLAIR alone": compare(made, held_out, progress, flair_alone=True),
+        "all three channels": compare(made, compared, progress),
+        "FLAIR alone": compare(made, compared, progress, flair_alone=True),
     }
     for what, found in scores.items():
         if found["float32_mean_dice"] - found["int8_mean_dice"] > MOST_LOST:
             path.unlink()
             raise ModelError(
-                f"{path}: Dice {found['int8_mean_dice']:.4f} over {found['patients']} held-out patients, {what}; float32 has "
+                f"{path}: Dice {found['int8_mean_dice']:.4f} over {found['patients']} patients {role}, {what}; float32 has "
                 f"{found['float32_mean_dice']:.4f}, and at most {MOST_LOST:g} may be lost. Nothing was kept."
             )
-    accepted = replace(record, quantised=QuantisedNetwork(path.name, sha256_of(path), {"held_out": scores}))
+    accepted = replace(record, quantised=QuantisedNetwork(path.name, sha256_of(path), {role.replace(" ", "_"): scores}))
     write_text(accepted.to_json(), record.path.with_suffix(".json"))
     return accepted
 
@@ -111,11 +116,12 @@ def compare(
 
 def format_comparison(record: ModelRecord) -> str:
     """Return what a quantised network scored as lines for a person."""
-    scores = record.quantised.scores["held_out"] if record.quantised else {}
+    found_by_role = record.quantised.scores if record.quantised else {}
     return "\n".join(
-        f"{what}: Dice float32 {found['float32_mean_dice']:.4f}, int8 {found['int8_mean_dice']:.4f} over {found['patients']} held-out "
-        f"patients (largest loss {found['largest_loss']:.4f}); Dice of both masks {found['mean_agreement']:.4f}, "
+        f"{what}: Dice float32 {found['float32_mean_dice']:.4f}, int8 {found['int8_mean_dice']:.4f} over {found['patients']} patients "
+        f"{role.replace('_', ' ')} (largest loss {found['largest_loss']:.4f}); Dice of both masks {found['mean_agreement']:.4f}, "
         f"lowest {found['lowest_agreement']:.4f}"
+        for role, scores in found_by_role.items()
         for what, found in scores.items()
     )
 
