@@ -138,7 +138,7 @@ def _depth(head: Region) -> Plane:
         eroded = left[1:-1, 1:-1] & left[:-2, 1:-1] & left[2:, 1:-1] & left[1:-1, :-2] & left[1:-1, 2:]
         if turn % 2 == 0:
             eroded &= left[:-2, :-2] & left[2:, :-2] & left[:-2, 2:] & left[2:, 2:]
-        left = np.pad(eroded, 1)
+        left[1:-1, 1:-1] = eroded
     return depth
 
 

@@ -1,11 +1,12 @@
 """Pictures: the slice with the abnormality outlined or filled."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from gliomask.grid import radiological
 from gliomask.segmentation import Segmentation
@@ -122,11 +123,16 @@ def contact_sheet(result: Segmentation) -> tuple[Image.Image, SheetLayout]:
 def _caption(text: str, width: int, marked: bool) -> Pixels:
     """Return a caption as indices into the palette: amber where the slice is marked, else grey."""
     drawn = Image.new("L", (width, CAPTION))
-    ImageDraw.Draw(drawn).text((5, 3), text, fill=255)
+    ImageDraw.Draw(drawn).text((5, 3), text, fill=255, font=_font())
     levels = np.asarray(drawn)
     if not marked:
         return (levels * (0.6 * (GREYS - 1) / 255)).astype(np.uint8)
     return np.where(levels, GREYS + levels * ((255 - GREYS) / 255), 0).astype(np.uint8)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default()  # which reads and parses it anew each time
 
 
 def _tile(grey: Pixels, mask: NDArray[np.bool_], size: tuple[int, int]) -> Pixels:
