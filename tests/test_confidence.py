@@ -77,8 +77,11 @@ def test_fits_are_checked_on_folds_that_they_have_not_seen(monkeypatch: pytest.M
     fit = fitting.fit
     monkeypatch.setattr(fitting, "fit", watched)
     cases = [overconfident(seed, fold) for seed, fold in enumerate("aabbcc")]
-    predictions, errors = fitting.cross_fitted(cases, smallest_share=0.0)
+    predictions, found = fitting.cross_fitted(cases, smallest_share=0.0)
     assert seen == [{"b", "c"}, {"a", "c"}, {"a", "b"}]
     assert [p.patient for p in predictions] == [case.patient for case in cases]
+    errors, curves = found["calibration_error"], found["reliability"]
     assert errors["after"]["all pixels"] < 0.02 < errors["before"]["all pixels"]
+    off = {when: max(abs(bin_["mean_probability"] - bin_["tumour_share"]) for bin_ in curve) for when, curve in curves.items()}
+    assert off["after"] < off["before"]
     assert fitting.summarise_predictions(predictions)["cases"] == 6

@@ -81,13 +81,13 @@ def calibrate(
             segmenters = {fold: Segmenter(replace(models[fold], calibration=Calibration()), threads=threads)}  # one in memory at a time
         cases += _cases(patient, fold, segmenters[fold])
     smallest_share = next(iter(models.values())).postprocessing.smallest_share
-    predictions, errors = cross_fitted(cases, smallest_share)
+    predictions, found = cross_fitted(cases, smallest_share)
     kinds: dict[str, Any] = {
         kind: summarise_predictions([p for p in predictions if p.kind == kind]) for kind in sorted({p.kind for p in predictions})
     }
     fitted = fit(cases, smallest_share)
     folds = tuple(sorted(set(fold_of.values())))
-    return Calibrated(folds, len(fold_of), fitted, {"calibration_error": errors, "expected_dice": kinds})
+    return Calibrated(folds, len(fold_of), fitted, {**found, "expected_dice": kinds})
 
 
 def _cases(patient: Patient, fold: str, segmenter: Segmenter) -> list[FittingCase]:

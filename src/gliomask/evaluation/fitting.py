@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, features
-from gliomask.evaluation.calibration import pooled, reliabilities
+from gliomask.evaluation.calibration import ALL_PIXELS, pooled, reliabilities
 from gliomask.metrics import confusion, dice
 from gliomask.postprocess import log_odds, slice_distance_mm, without_satellites
 
@@ -145,7 +145,10 @@ def _ridge(design: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[
 
 
 def cross_fitted(cases: Sequence[FittingCase], smallest_share: float) -> tuple[list[Prediction], dict[str, Any]]:
-    """Return for every case what a fit without its fold expects of it, and what the calibration comes to on all folds."""
+    """Return for every case what a fit without its fold expects of it, and what the calibration comes to on all folds.
+
+    The latter holds ``calibration_error``, before and after, by region, and the ``reliability`` curves of all pixels.
+    """
     predictions: list[Prediction] = []
     before, after = [], []
     for fold in sorted({case.fold for case in cases}):
@@ -158,11 +161,11 @@ def cross_fitted(cases: Sequence[FittingCase], smallest_share: float) -> tuple[l
             row = described(case, fitted.calibration, smallest_share)
             if row is not None and case.kind in fitted.agreement:
                 predictions.append(Prediction(case.patient, case.kind, row[1], fitted.agreement[case.kind].estimate(row[0])))
-    errors = {
-        name: {where: r.expected_calibration_error for where, r in pooled(parts).items()}
-        for name, parts in (("before", before), ("after", after))
+    whole = {"before": pooled(before), "after": pooled(after)}
+    return predictions, {
+        "calibration_error": {name: {where: r.expected_calibration_error for where, r in found.items()} for name, found in whole.items()},
+        "reliability": {name: found[ALL_PIXELS].as_json()["curve"] for name, found in whole.items() if found},
     }
-    return predictions, errors
 
 
 def summarise_predictions(predictions: Sequence[Prediction]) -> dict[str, Any]:
