@@ -1,12 +1,21 @@
+import json
+import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gliomask import InputError, Segmenter, Volume
+from gliomask import InputError, ModelError, Segmenter, Volume, cli
+from gliomask.confidence import Calibration
+from gliomask.dataset import read_split, sealed_patients
 from gliomask.engine import OnnxEngine
-from gliomask.models import ModelRecord, read_record, sha256_of
+from gliomask.evaluation import Protocol, cross_validate
+from gliomask.evaluation.cross_validation import fold_models
+from gliomask.models import ModelRecord, find_model, read_record, sha256_of
 from gliomask.postprocess import Postprocessing
 from gliomask.preprocess import Normalisation
 from gliomask.volume import CHANNELS
@@ -82,3 +91,172 @@ def test_members_have_to_be_alike(tmp_path: Path) -> None:
         export_ensemble([one, other], tmp_path / "all", "ensemble")
     with pytest.raises(InputError, match="two members or more"):
         export_ensemble([one], tmp_path / "all", "ensemble")
+
+
+@pytest.fixture
+def ensemble(tmp_path: Path) -> Path:
+    """Two networks as one, the first trained without fold 0 and the second without fold 1."""
+    from gliomask.training.ensemble import export_ensemble
+
+    trainings = [
+        {"patients": ["TCGA_XX_1"], "held_out_fold": "0"},
+        {"patients": ["TCGA_XX_0"], "held_out_fold": "1", "initial_weights": "0"},
+    ]
+    members = [network(tmp_path / str(seed), seed, training=training, mirrored=True) for seed, training in enumerate(trainings)]
+    return export_ensemble(members, tmp_path / "all", "both").path
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_slices: Callable[..., Path]) -> Path:
+    for fold in "01":
+        write_slices(tmp_path / "data" / f"TCGA_XX_{fold}", (5, 6), masks=True)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    path = tmp_path / "folds.csv"
+    path.write_text("patient,fold\nTCGA_XX_0,0\nTCGA_XX_1,1\n")
+    return path
+
+
+def with_training(ensemble: Path, members: list[dict[str, Any]], **training: object) -> ModelRecord:
+    """Write to an ensemble's record what it says of its members, and return the record."""
+    path = ensemble.with_suffix(".json")
+    record = json.loads(path.read_text())
+    record["training"] |= training
+    record["training"]["members"] = [old | new for old, new in zip(record["training"]["members"], members, strict=True)]
+    path.write_text(json.dumps(record))
+    return find_model(ensemble)
+
+
+def without_patients(ensemble: Path, seen: list[str]) -> ModelRecord:
+    """Make an ensemble's record one of those that do not tell members' patients, and return it."""
+    path = ensemble.with_suffix(".json")
+    record = json.loads(path.read_text())
+    record["training"]["patients"] = seen
+    for member in record["training"]["members"]:
+        del member["patients"]
+    path.write_text(json.dumps(record))
+    return find_model(ensemble)
+
+
+def test_members_come_out_as_they_went_in(ensemble: Path, tmp_path: Path) -> None:
+    from gliomask.training.members import unpack_members
+
+    record = find_model(ensemble)
+    members = unpack_members(record, tmp_path / "runs")
+    assert [str(member.path.relative_to(tmp_path / "runs")) for member in members] == ["0/fold0.onnx", "1/fold1.onnx"]
+    assert fold_models(tmp_path / "runs") == {"0": members[0], "1": members[1]}
+    slices = np.random.default_rng(1).random((2, 64, 64, 3), np.float32)
+    probabilities = [OnnxEngine(member.path).run(slices) for member in members]
+    for seed, probability in enumerate(probabilities):
+        assert probability == pytest.approx(OnnxEngine(tmp_path / str(seed) / f"fold{seed}.onnx").run(slices), abs=2e-3)
+    assert OnnxEngine(ensemble).run(slices) == pytest.approx(np.mean(probabilities, axis=0), abs=1e-6)
+    for seed, member in enumerate(members):
+        graph = onnx.load(member.path).graph
+        assert {tensor.data_type for tensor in graph.initializer} == {onnx.TensorProto.FLOAT}
+        assert {tensor.name for tensor in graph.initializer} == {f"member{seed}/first", f"member{seed}/second"}
+        assert ([value.name for value in graph.input], [value.name for value in graph.output]) == (["slices"], ["probability"])
+        assert (member.mirrored, member.threshold, member.calibration) == (False, 0.5, Calibration())
+    assert members[1].training == {
+        "held_out_fold": "1", "patients": ["TCGA_XX_0"], "initial_weights": "0",
+        "unpacked_from": {"ensemble": "both", "ensemble_sha256": record.sha256, "sha256": sha256_of(tmp_path / "1" / "fold1.onnx")},
+    }  # fmt: skip
+
+
+def test_an_ensembles_record_without_patients_leaves_those_of_the_split(ensemble: Path, tmp_path: Path) -> None:
+    from gliomask.training.members import unpack_members
+
+    everyone = read_split()
+    record = without_patients(ensemble, sorted(set(everyone) - sealed_patients()))
+    _, member = unpack_members(record, tmp_path / "runs")
+    assert member.training["patients"] == sorted(name for name, fold in everyone.items() if fold not in ("1", "test"))
+    assert member.training["patients_from_split"] is True
+    with pytest.raises(InputError, match=r"both\.onnx: its record does not tell the patients of each member, and its 1 patients are not"):
+        unpack_members(with_training(ensemble, [{}, {}], patients=["TCGA_XX_0"]), tmp_path / "again")
+
+
+def test_patients_taken_from_the_split_are_noted(ensemble: Path, tmp_path: Path, write_slices: Callable[..., Path]) -> None:
+    from gliomask.training.members import unpack_members
+
+    everyone = read_split()
+    unpack_members(without_patients(ensemble, sorted(set(everyone) - sealed_patients())), tmp_path / "runs")
+    write_slices(tmp_path / "data" / min(name for name, fold in everyone.items() if fold == "0"), (5,), masks=True)
+    evaluation = cross_validate(tmp_path / "data", tmp_path / "runs", Protocol())
+    assert [p.role for p in evaluation.patients] == ["held out"]
+    assert "The record does not name the patients that the models of fold 0 were trained on" in evaluation.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([{}, {"held_out_fold": None}], r"both\.onnx: its record does not tell the fold .* training of fold1"),
+        ([{}, {"held_out_fold": "0"}], r"both\.onnx: several of its members had fold 0 held out"),
+        ([{}, {"patients": []}], r"both\.onnx: its record does not tell the patients that fold1 was trained on"),
+        ([{}, {"name": "../fold1"}], r"both\.onnx: '\.\./fold1' in its record is no plain name"),
+        ([{}, {"held_out_fold": ""}], r"both\.onnx: '' in its record is no plain name"),
+    ],
+)
+def test_members_that_cannot_be_scored_are_refused(members: list[dict[str, Any]], message: str, ensemble: Path, tmp_path: Path) -> None:
+    from gliomask.training.members import unpack_members
+
+    with pytest.raises(InputError, match=message):
+        unpack_members(with_training(ensemble, members), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_of_other_members_than_its_record_is_refused(ensemble: Path, tmp_path: Path) -> None:
+    from gliomask.training.members import unpack_members
+
+    record = find_model(ensemble)
+    three = replace(record, training={"members": [*record.training["members"], {"name": "c", "held_out_fold": "2", "patients": ["q"]}]})
+    with pytest.raises(ModelError, match=r"both\.onnx: gives the Mean of 2, not the Mean of the 3 members"):
+        unpack_members(three, tmp_path / "runs")
+    single = replace(find_model(tmp_path / "0" / "fold0.onnx"), training=record.training)
+    with pytest.raises(ModelError, match=r"fold0\.onnx: gives the Transpose of 1, not the Mean"):
+        unpack_members(single, tmp_path / "runs")
+
+
+def test_an_ensembles_members_are_scored_each_on_its_own_fold(
+    ensemble: Path, data: Path, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    assert cli.main(["evaluate", str(data), "--cross-validation", str(ensemble), "--split", str(split), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [(model["fold"], model["name"]) for model in content["models"]] == [("0", "fold0"), ("1", "fold1")]
+    assert {p["patient"]: (p["fold"], p["role"]) for p in content["patients"]} == {
+        "TCGA_XX_0": ("0", "held out"),
+        "TCGA_XX_1": ("1", "held out"),
+    }
+    (note,) = content["notes"]
+    assert "fold 1 started from other weights" in note
+    assert cli.main(["calibrate", str(data), "--cross-validation", str(ensemble), "--split", str(split)]) == 0
+    assert "2 patients of folds 0, 1" in capsys.readouterr().out
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_an_ensemble_that_saw_whom_it_would_score_is_refused(
+    ensemble: Path, data: Path, split: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split.write_text("patient,fold\nTCGA_XX_0,1\nTCGA_XX_1,0\n")
+    assert cli.main(["evaluate", str(data), "--cross-validation", str(ensemble), "--split", str(split)]) == 1
+    assert "0/fold0.onnx: was trained on 1 of the patients of fold 0 (TCGA_XX_1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate"])
+def test_what_is_neither_runs_nor_ensemble_is_named(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, str(tmp_path), "--cross-validation", "fast"]) == 1
+    assert "fast.onnx: no ensemble, since its record has no training.members" in capsys.readouterr().err
+    assert cli.main([command, str(tmp_path), "--cross-validation", "runz"]) == 1
+    assert "runz: no such folder, file or bundled model (" in capsys.readouterr().err
+
+
+def test_the_extra_is_named_where_onnx_is_missing(
+    ensemble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "gliomask.training.members", raising=False)
+    assert cli.main(["evaluate", str(tmp_path), "--cross-validation", str(ensemble)]) == 1
+    assert "both.onnx: taking an ensemble apart needs onnx. Install it: pip install 'gliomask[train]'." in capsys.readouterr().err

@@ -104,8 +104,9 @@ def _add_evaluate(verbs: Any) -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="write DIR/report.html, evaluation.json and patients.csv too")
     parser.add_argument("--reference-masks", type=Path, metavar="DIR", help="score the masks in DATA against those in DIR")
     parser.add_argument(
-        "--cross-validation", type=Path, metavar="RUNS",
-        help="score each fold's patients with the model in RUNS/*/ that was trained without that fold, and pool all",
+        "--cross-validation", type=Path, metavar="RUNS|ENSEMBLE",
+        help="score each fold's patients with the model in RUNS/*/ that was trained without that fold, and pool all; an ensemble's name "
+        "or .onnx (such as ensemble, the bundled one) has its members scored so, with the extra [train]",
     )  # fmt: skip
     parser.add_argument("--fold", metavar="FOLD", help="score this fold's patients alone (default: all)")
     parser.add_argument("--flair-alone", action="store_true", help="leave out the contrast channels")
@@ -124,7 +125,7 @@ def _add_calibrate(verbs: Any) -> None:
         "Tells how the fits hold on folds that they had no part of. Needs models of two folds or more, and the extra [evaluate].",
     )  # fmt: skip
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
-    parser.add_argument("--cross-validation", type=Path, required=True, metavar="RUNS", help="as of gliomask evaluate")
+    parser.add_argument("--cross-validation", type=Path, required=True, metavar="RUNS|ENSEMBLE", help="as of gliomask evaluate")
     parser.add_argument("--write", type=Path, nargs="+", default=[], metavar="RECORD", help="models' records (.json) to set the fits in")
     parser.add_argument("--threads", type=_positive, metavar="N", help=THREADS)
     _split_option(parser)

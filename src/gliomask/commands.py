@@ -6,11 +6,13 @@ Each imports what it needs when it runs, so that ``--help`` waits for none of it
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from gliomask.errors import EngineError, GliomaskError
+from gliomask.errors import EngineError, GliomaskError, InputError
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -84,7 +86,6 @@ def measure(options: argparse.Namespace) -> int:
 
 def _read_mask(path: Path) -> tuple[Any, Any]:
     """Return a mask (z, y, x) and its affine, None for an image file."""
-    from gliomask.errors import InputError
     from gliomask.io import read_mask
     from gliomask.io.headers import is_dicom
 
@@ -156,7 +157,31 @@ def _evaluated(options: argparse.Namespace) -> Any:
     if options.fold or options.model != options.parser.get_default("model"):
         options.parser.error("--cross-validation scores every fold with its own model: leave out --fold and --model")
     wanted = {"threshold": options.threshold, "runtime": _runtime(options), "progress": progress}
-    return cross_validate(options.data, options.cross_validation, protocol, **wanted)
+    with _runs(options.cross_validation) as runs:
+        return cross_validate(options.data, runs, protocol, **wanted)
+
+
+@contextmanager
+def _runs(given: Path) -> Iterator[Path]:
+    """Yield a folder with a model for each fold: the one given, or a temporary one of the members of the ensemble given."""
+    if given.is_dir():
+        yield given
+        return
+    from gliomask.models import bundled_models, find_model
+
+    if str(given) not in (bundled := bundled_models()) and not given.is_file():
+        raise InputError(
+            f"{given}: no such folder, file or bundled model ({', '.join(bundled)}). Give a folder with one model for each fold, as "
+            "gliomask train writes them, or an ensemble of such models, by name or as .onnx."
+        )
+    model = find_model(given)
+    try:
+        from gliomask.training.members import unpack_members
+    except ImportError as error:
+        raise EngineError(f"{given}: taking an ensemble apart needs {error.name}. Install it: pip install 'gliomask[train]'.") from error
+    with TemporaryDirectory(prefix=f"{model.path.stem}-members-") as folder:
+        unpack_members(model, Path(folder))
+        yield Path(folder)
 
 
 def _runtime(options: argparse.Namespace) -> dict[str, Any]:
@@ -171,7 +196,8 @@ def calibrate(options: argparse.Namespace) -> int:
 
     for path in options.write:
         read_record(path)  # before the long work, not after it
-    calibrated = calibrate(options.data, options.cross_validation, options.split, options.threads, _progress_bar(options.json))
+    with _runs(options.cross_validation) as runs:
+        calibrated = calibrate(options.data, runs, options.split, options.threads, _progress_bar(options.json))
     _print(json.dumps(calibrated.as_json(), indent=2) if options.json else format_calibrated(calibrated))
     for record in write_to_records(calibrated, options.write):
         (say if options.json else _print)(f"written: {record.path.with_suffix('.json')}")

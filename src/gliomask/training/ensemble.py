@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,12 +13,10 @@ from gliomask.engine import OnnxEngine
 from gliomask.errors import InputError, ModelError
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, find_model, sha256_of
+from gliomask.training.members import PROVENANCE, UNCALIBRATED
 
 PARITY = 5e-3
 """Largest difference of probabilities between the file and the mean of its members, which keep float32 weights."""
-
-UNCALIBRATED = 0.5
-"""Threshold of the mean: the members' own calibrations and thresholds do not hold for it."""
 
 LARGE = 256
 """Weights of at least this many numbers are stored in half precision; biases and scales stay as they are."""
@@ -63,7 +62,7 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
         recipe=first.recipe,
         training={
             "patients": sorted({patient for r in records for patient in r.training.get("patients", [])}),
-            "members": [{"name": r.name, "sha256": r.sha256, "held_out_fold": r.training.get("held_out_fold")} for r in records],
+            "members": [_member(r) for r in records],
         },
         scores={"export_difference": difference},
         postprocessing=first.postprocessing,
@@ -72,6 +71,12 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
     )
     write_text(record.to_json(), folder / f"{name}.json")
     return record
+
+
+def _member(record: ModelRecord) -> dict[str, Any]:
+    """Return what the ensemble's record keeps of a member, enough to tell on whom its scores count."""
+    trained = {key: record.training[key] for key in PROVENANCE if key in record.training}
+    return {"name": record.name, "sha256": record.sha256, "held_out_fold": None, "patients": [], **trained}
 
 
 def _check_alike(records: Sequence[ModelRecord]) -> None:

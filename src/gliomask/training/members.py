@@ -1,0 +1,169 @@
+"""An ensemble taken apart again: each member a model of its own, so that anyone can score it on the fold it never saw."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from gliomask.confidence import Calibration
+from gliomask.dataset import SEALED, read_split
+from gliomask.errors import InputError, ModelError
+from gliomask.io import write_text
+from gliomask.models import ModelRecord, sha256_of
+
+PROVENANCE = ("held_out_fold", "patients", "split", "chosen_on_held_out", "initial_weights", "brain_masks")
+"""What an ensemble keeps of each member's training: whom it saw, and what weakens scores on those it did not."""
+
+UNCALIBRATED = 0.5
+"""Threshold of what has no calibration: an ensemble, for which the members' own do not hold, and a member taken out of it."""
+
+
+def unpack_members(ensemble: ModelRecord, folder: Path) -> list[ModelRecord]:
+    """Write ``<fold>/<name>.onnx`` and its record into *folder* for each member of an ensemble, and return the records.
+
+    The weights are the ensemble's, half precision widened to float32, and so not the very ones of the member's own
+    file, whose SHA-256 the record keeps under ``training.unpacked_from``. Members are neither mirrored nor calibrated.
+
+    The ensemble's record names each member's training patients. One without them, as ensembles were once exported, is
+    taken to be of the package's split: all patients of it but the member's fold and the sealed test set. The members'
+    ``training.patients_from_split`` then says so.
+
+    Parameters
+    ----------
+    ensemble
+        As :func:`gliomask.models.find_model` returns it, which has compared the file's checksum.
+    folder
+        As :func:`gliomask.evaluation.cross_validate` takes it for *runs*.
+
+    Raises
+    ------
+    InputError
+        The model is no ensemble, or its record does not tell what fold and which patients each member was trained
+        without and with.
+    ModelError
+        The network is not the mean of as many as the record has members.
+    """
+    members = [_trained(ensemble, member) for member in _members(ensemble)]
+    networks = _networks(ensemble, len(members))
+    records = []
+    for member, network in zip(members, networks, strict=True):
+        place = folder / str(member["held_out_fold"])
+        place.mkdir(parents=True)
+        name = str(member.pop("name"))
+        path = place / f"{name}.onnx"
+        onnx.save(network, path)
+        record = replace(
+            ensemble,
+            name=name,
+            file=path.name,
+            sha256=sha256_of(path),
+            threshold=UNCALIBRATED,
+            mirrored=False,
+            calibration=Calibration(),
+            agreement={},
+            quantised=None,
+            training=member,
+            scores={},
+            folder=place,
+        )
+        write_text(record.to_json(), path.with_suffix(".json"))
+        records.append(record)
+    return records
+
+
+def _members(ensemble: ModelRecord) -> list[dict[str, Any]]:
+    """Return what the record has on its members, each with a fold of its own and a name fit for a file."""
+    members = ensemble.training.get("members")
+    if not members:
+        raise InputError(
+            f"{ensemble.path}: no ensemble, since its record has no training.members. Give one that gliomask ensemble made, or a "
+            "folder with one model for each fold."
+        )
+    if missing := [str(member.get("name")) for member in members if member.get("held_out_fold") is None]:
+        raise InputError(
+            f"{ensemble.path}: its record does not tell the fold that was held out in the training of {', '.join(missing)}, so there "
+            "is nobody to score it on. Make the ensemble of models that gliomask train made with --fold."
+        )
+    folds = [str(member["held_out_fold"]) for member in members]
+    if twice := sorted({fold for fold in folds if folds.count(fold) > 1}):
+        raise InputError(f"{ensemble.path}: several of its members had fold {', '.join(twice)} held out; expected one for each fold.")
+    if odd := [text for text in (*folds, *(str(member.get("name")) for member in members)) if not _plain(text)]:
+        raise InputError(f"{ensemble.path}: {odd[0]!r} in its record is no plain name for a file. Export the ensemble again.")
+    return list(members)
+
+
+def _plain(text: str) -> bool:
+    return bool(text) and text == Path(text).name and text != ".."
+
+
+def _trained(ensemble: ModelRecord, member: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a member's record says of its training, its ``name`` too."""
+    origin = {"ensemble": ensemble.name, "ensemble_sha256": ensemble.sha256, "sha256": member.get("sha256")}
+    trained = {"name": member["name"], **{key: member[key] for key in PROVENANCE if key in member}, "unpacked_from": origin}
+    if "patients" not in member:
+        fold = str(member["held_out_fold"])
+        trained |= {"patients": _patients_of_split(ensemble, fold), "split": "lgg_folds.csv", "patients_from_split": True}
+    elif not member["patients"]:
+        raise InputError(
+            f"{ensemble.path}: its record does not tell the patients that {member['name']} was trained on, so it proves nothing."
+        )
+    return trained
+
+
+def _patients_of_split(ensemble: ModelRecord, fold: str) -> list[str]:
+    """Return the patients of the package's split that are neither of the fold nor sealed, if the ensemble saw no others."""
+    split = read_split()
+    patients = sorted(name for name, own in split.items() if own not in (fold, SEALED))
+    seen = set(ensemble.training.get("patients", []))
+    if fold not in split.values() or not seen or seen != {name for name, own in split.items() if own != SEALED}:
+        raise InputError(
+            f"{ensemble.path}: its record does not tell the patients of each member, and its {len(seen)} patients are not those of "
+            f"lgg_folds.csv with a fold {fold}. Make the ensemble again, with this version of gliomask ensemble."
+        )
+    return patients
+
+
+def _networks(ensemble: ModelRecord, count: int) -> list[onnx.ModelProto]:
+    """Return the networks whose mean the ensemble's is, in the record's order."""
+    merged = onnx.load(ensemble.path)
+    result = merged.graph.output[0].name
+    last = next((node for node in merged.graph.node if result in node.output), onnx.NodeProto())
+    if last.op_type != "Mean" or len(last.input) != count:
+        found = f"{last.op_type or 'nothing'} of {len(last.input)}"
+        raise ModelError(
+            f"{ensemble.path}: gives the {found}, not the Mean of the {count} members in its record. Export the ensemble again."
+        )
+    return [_leading_to(output, merged) for output in last.input]
+
+
+def _leading_to(output: str, merged: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the part of the network that *output* comes from, with float32 weights, as a network of its own."""
+    graph = merged.graph
+    stored = {weight.name: weight for weight in graph.initializer}
+    nodes = [helper.make_node("Identity", [output], [graph.output[0].name])]
+    weights: list[onnx.TensorProto] = []
+    needed = {output}
+    for node in reversed(graph.node):  # a node stands after those that it takes from
+        if needed.isdisjoint(node.output):
+            continue
+        if _widens(node) and node.input[0] in stored:
+            weights.append(numpy_helper.from_array(numpy_helper.to_array(stored[node.input[0]]).astype(np.float32), node.output[0]))
+        else:
+            nodes.insert(0, node)
+            needed.update(node.input)
+    weights += [weight for weight in graph.initializer if weight.name in needed]
+    member = helper.make_model(
+        helper.make_graph(nodes, "member", graph.input, graph.output, weights),
+        opset_imports=merged.opset_import,
+        ir_version=merged.ir_version,
+    )
+    onnx.checker.check_model(member)
+    return member
+
+
+def _widens(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Cast" and any(a.name == "to" and a.i == TensorProto.FLOAT for a in node.attribute)
