@@ -41,6 +41,7 @@ def sections(record: ModelRecord) -> dict[str, str]:
         CROSS_VALIDATION: _cross_validation(crossed),
         "confidence": _confidence(record.scores.get("confidence", {})),
         "training": _training(record),
+        "quantised": _quantised(record),
     }
 
 
@@ -171,6 +172,21 @@ def _training(record: ModelRecord) -> str:
         f"{t['precision']}, seed {t['seed']}, Keras {t['keras']}. Exported to ONNX; the largest difference of its probabilities from\n"
         f"Keras's is {record.scores['export_difference']:.1e}. SHA-256 of `{record.file}`:\n`{record.sha256}`."
     )
+
+
+def _quantised(record: ModelRecord) -> str:
+    """Return how the masks of int8 and float32 compare; nothing without int8."""
+    lines = [
+        "| patients | input | Dice, float32 | Dice, int8 | largest loss of a patient | Dice of both masks, mean | lowest |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {found['patients']}, {role.replace('_', ' ')} | {given} | {found['float32_mean_dice']:.4f} | {found['int8_mean_dice']:.4f} "
+            f"| {found['largest_loss']:.3f} | {found['mean_agreement']:.3f} | {found['lowest_agreement']:.3f} |"
+            for role, by_input in (record.quantised.scores if record.quantised else {}).items()
+            for given, found in by_input.items()
+        ),
+    ]
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def main(evaluations: Sequence[str]) -> None:

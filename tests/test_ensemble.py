@@ -64,12 +64,12 @@ def test_an_ensemble_is_the_mean_of_its_members(tmp_path: Path) -> None:
     record = export_ensemble(members, tmp_path / "all", "ensemble")
     slices = np.random.default_rng(1).random((2, 64, 64, 3), np.float32)
     mean = np.mean([OnnxEngine(path).run(slices) for path in members], axis=0)
-    assert OnnxEngine(record.path).run(slices) == pytest.approx(mean, abs=2e-3)
+    assert OnnxEngine(record.path).run(slices) == pytest.approx(mean, abs=5e-3)
     assert read_record(record.path.with_suffix(".json")) == record
     assert record.training["patients"] == ["p0", "p1", "p2", "q"]
     assert [member["held_out_fold"] for member in record.training["members"]] == ["0", "1", "2"]
     stored = {tensor.name: tensor.data_type for tensor in onnx.load(record.path).graph.initializer}
-    assert stored["member0/first/half"] == onnx.TensorProto.FLOAT16
+    assert stored["member0/first/int8"] == onnx.TensorProto.INT8
     assert stored["member0/second"] == onnx.TensorProto.FLOAT  # too small to be worth it
 
 
@@ -151,7 +151,7 @@ def test_members_come_out_as_they_went_in(ensemble: Path, tmp_path: Path) -> Non
     slices = np.random.default_rng(1).random((2, 64, 64, 3), np.float32)
     probabilities = [OnnxEngine(member.path).run(slices) for member in members]
     for seed, probability in enumerate(probabilities):
-        assert probability == pytest.approx(OnnxEngine(tmp_path / str(seed) / f"fold{seed}.onnx").run(slices), abs=2e-3)
+        assert probability == pytest.approx(OnnxEngine(tmp_path / str(seed) / f"fold{seed}.onnx").run(slices), abs=5e-3)
     assert OnnxEngine(ensemble).run(slices) == pytest.approx(np.mean(probabilities, axis=0), abs=1e-6)
     for seed, member in enumerate(members):
         graph = onnx.load(member.path).graph

@@ -174,7 +174,7 @@ def _add_ensemble(verbs: Any) -> None:
         verbs, "ensemble", commands.ensemble,
         "make one model of several: the mean of their probabilities (needs the extra [train])",
         "gliomask ensemble runs/fold*/fold*.onnx --name ensemble --output models/",
-        "Weights are stored in half precision. Slices are seen mirrored too.",
+        "Weights are stored in 8 bits. Slices are seen mirrored too.",
     )  # fmt: skip
     parser.add_argument("members", type=Path, nargs="+", metavar="MODEL", help="networks (.onnx) with their records beside them")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write NAME.onnx and NAME.json into")

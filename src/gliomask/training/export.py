@@ -17,6 +17,7 @@ from gliomask.errors import ModelError
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, sha256_of
 from gliomask.training.loop import predict
+from gliomask.training.parity import drawn_slices
 from gliomask.training.recipes import Recipe
 from gliomask.volume import CHANNELS
 
@@ -34,7 +35,7 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
     """Write a float32 network's ``<name>.onnx`` and ``<name>.json`` into *folder* and return the record, *training* in it.
 
     Heights and widths are free as long as they are multiples of :data:`SIZE_MULTIPLE`. Before the record is
-    written, the exported network is compared with the original on random slices of two sizes.
+    written, the exported network is compared with the original on drawn heads, in slices of two sizes.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
     with contextlib.redirect_stdout(io.StringIO()):  # Keras prints a summary of what it saved
         model.export(path, format="onnx", input_signature=signature, verbose=False)
     with_free_size(path)
-    slices = np.random.default_rng(0).random((2, INPUT_SIZE, INPUT_SIZE, len(CHANNELS)), np.float32)
+    slices = drawn_slices(recipe.normalisation, INPUT_SIZE, len(CHANNELS))
     sizes = (slices, np.ascontiguousarray(slices[:, SIZE_MULTIPLE:, 2 * SIZE_MULTIPLE :]))
     difference = max(float(np.abs(_run(path, part) - predict(model, part)).max()) for part in sizes)
     if difference > PARITY:

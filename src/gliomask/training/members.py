@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from gliomask.confidence import Calibration
 from gliomask.dataset import SEALED, read_split
@@ -25,7 +26,7 @@ UNCALIBRATED = 0.5
 def unpack_members(ensemble: ModelRecord, folder: Path) -> list[ModelRecord]:
     """Write ``<fold>/<name>.onnx`` and its record into *folder* for each member of an ensemble, and return the records.
 
-    The weights are the ensemble's, half precision widened to float32, and so not the very ones of the member's own
+    The weights are the ensemble's, 8-bit integers brought back to float32, and so not the very ones of the member's own
     file, whose SHA-256 the record keeps under ``training.unpacked_from``. Members are neither mirrored nor calibrated.
 
     The ensemble's record names each member's training patients. One without them, as ensembles were once exported, is
@@ -143,15 +144,15 @@ def _networks(ensemble: ModelRecord, count: int) -> list[onnx.ModelProto]:
 def _leading_to(output: str, merged: onnx.ModelProto) -> onnx.ModelProto:
     """Return the part of the network that *output* comes from, with float32 weights, as a network of its own."""
     graph = merged.graph
-    stored = {weight.name: weight for weight in graph.initializer}
+    restored = _restored(graph)
     nodes = [helper.make_node("Identity", [output], [graph.output[0].name])]
     weights: list[onnx.TensorProto] = []
     needed = {output}
     for node in reversed(graph.node):  # a node stands after those that it takes from
         if needed.isdisjoint(node.output):
             continue
-        if _widens(node) and node.input[0] in stored:
-            weights.append(numpy_helper.from_array(numpy_helper.to_array(stored[node.input[0]]).astype(np.float32), node.output[0]))
+        if node.output[0] in restored:
+            weights.append(numpy_helper.from_array(restored[node.output[0]], node.output[0]))
         else:
             nodes.insert(0, node)
             needed.update(node.input)
@@ -165,5 +166,12 @@ def _leading_to(output: str, merged: onnx.ModelProto) -> onnx.ModelProto:
     return member
 
 
-def _widens(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Cast" and any(a.name == "to" and a.i == TensorProto.FLOAT for a in node.attribute)
+def _restored(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
+    """Return the weights that the network works out itself, by a Cast and a Mul of what it has stored."""
+    known = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+    found: dict[str, NDArray[np.float32]] = {}
+    for node in graph.node:
+        if node.op_type in ("Cast", "Mul") and all(name in known for name in node.input):
+            values = [known[name].astype(np.float32) for name in node.input]
+            known[node.output[0]] = found[node.output[0]] = np.prod(np.broadcast_arrays(*values), axis=0, dtype=np.float32)
+    return found
