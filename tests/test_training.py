@@ -251,3 +251,22 @@ def test_a_leaky_training_says_so(training: ModuleType, dataset: Path, tmp_path:
     assert "held_out" not in record.scores and len(record.training["history"]) == 1
     with pytest.raises(InputError, match="proves nothing"):
         fold_models(tmp_path)
+
+
+def test_a_last_training_holds_nobody_out_and_has_no_scores(
+    training: ModuleType, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gliomask.cli import main
+
+    split = ("--split", str(dataset.parent / "split.csv"), "--fold", "none")
+    sizes = ("--width", "8", "--epochs", "2", "--steps-per-epoch", "1")
+    assert main(["train", str(dataset), *split, "--output", str(tmp_path / "run"), *sizes]) == 0
+    told = capsys.readouterr().out
+    assert "3 patients to train on, nobody held out" in told and "not scored, as nobody was held out" in told
+    record = find_model(tmp_path / "run" / "model.onnx")
+    assert record.training["patients"] == ["a", "b", "c"] and record.training["held_out_fold"] is None
+    assert set(record.scores) == {"export_difference"}
+    assert all("val_dice" not in row for row in record.training["history"])
+    assert (tmp_path / "run" / "history.png").stat().st_size > 5_000
+    assert main(["train", str(dataset), *split, "--output", str(tmp_path / "other"), "--recipe", "original", *sizes]) == 1
+    assert "stops by the scores of held-out patients" in capsys.readouterr().err

@@ -26,16 +26,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         The data or the split cannot be used, Keras is not installed, or the export differs from the
         trained network.
     """
-    patients = index_dataset(options.data)
-    if options.leaky:
-        training, validation = divide_slices(patients, options.sealed)
-        report("a split by slice: nearly every patient is in both parts, so that the scores show how well the network remembers them")
-    else:
-        training, validation = divide(patients, read_split(options.split), options.fold, options.sealed)
-        held_out = f"{len(validation)} of fold {options.fold} to validate on" if validation else "nobody held out and no scores"
-        report(f"{len(training)} patients to train on, {held_out}")
-    if aside := len({p.name for p in patients} - {p.name for p in training} - {p.name for p in validation}):
-        report(f"{aside} patients of the sealed test set left out; --sealed PATIENT uses one all the same")
+    training, validation = _divided(options, report)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
     try:
         import keras
@@ -83,6 +74,21 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         record = write_record(record) if options.leaky else add_scores(record, validation, options.brain_masks)
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
     report(f"written: {options.output / options.name}.keras, {record.path} and its record")
+
+
+def _divided(options: Namespace, report: Callable[[str], None]) -> tuple[list[Patient], list[Patient]]:
+    """Return whom to train on and who is held out, and report both."""
+    patients = index_dataset(options.data)
+    if options.leaky:
+        training, validation = divide_slices(patients, options.sealed)
+        report("a split by slice: nearly every patient is in both parts, so that the scores show how well the network remembers them")
+    else:
+        training, validation = divide(patients, read_split(options.split), options.fold, options.sealed)
+        held_out = f"{len(validation)} of fold {options.fold} to validate on" if validation else "nobody held out and no scores"
+        report(f"{len(training)} patients to train on, {held_out}")
+    if aside := len({p.name for p in patients} - {p.name for p in training} - {p.name for p in validation}):
+        report(f"{aside} patients of the sealed test set left out; --sealed PATIENT uses one all the same")
+    return training, validation
 
 
 def add_scores(record: ModelRecord, held_out: Sequence[Patient], brain_masks: Path | None = None) -> ModelRecord:
