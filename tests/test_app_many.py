@@ -192,8 +192,8 @@ class TestScoring:
         trained = MODEL.training["patients"][0]
         assert scoring.case_role(f"{trained}_2", MODEL) == TRAINED_ON
         assert scoring.case_role("head", MODEL) == UNKNOWN
-        held_out = next(name for name, fold in scoring.read_split().items() if fold == "0")
-        assert scoring.case_role(held_out, MODEL) == HELD_OUT
+        without = replace(MODEL, training={**MODEL.training, "patients": MODEL.training["patients"][1:]})
+        assert scoring.case_role(trained, without) == HELD_OUT
         evaluation = scoring.evaluate_cases([done("1", trained, 10, reference=8)], MODEL)
         assert evaluation is not None and "remembers" in scoring.told(evaluation)[0]
 
@@ -437,4 +437,4 @@ def test_model_page_tells_scores_weaknesses_licence_and_checksum() -> None:
     page = opened(model_script)
     assert MODEL.sha256 in words(page) and "CC BY-NC-SA 4.0" in words(page)
     assert "Where it is weak" in words(page)
-    assert len(page.table[0].value) == len(MODEL.scores["held_out"])
+    assert len(page.table[0].value) == len(MODEL.unseen_scores)

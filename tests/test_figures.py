@@ -22,7 +22,11 @@ def figures() -> dict[str, Any]:
 
 @pytest.fixture
 def record() -> ModelRecord:
-    return bundled_models()[DEFAULT]
+    """Return the bundled model's record, as if it had held patients out and been scored on them."""
+    bundled = bundled_models()[DEFAULT]
+    row = next(iter(bundled.unseen_scores.values()))
+    scores = {**bundled.scores, "held_out": {INPUT: row}}
+    return replace(bundled, scores=scores, training={**bundled.training, "held_out_fold": "0"})
 
 
 def content(record: ModelRecord, kind: str = "cross-validation", role: str = "held out") -> dict[str, Any]:

