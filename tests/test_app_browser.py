@@ -298,7 +298,8 @@ def test_row_of_a_sorted_cohort_opens_the_case_that_stands_in_it(visit: Visit, p
     page.mouse.click(box["x"] + 100, box["y"] + 1.5 * 35)
     page.get_by_role("heading", name="Abnormality found").wait_for()
     assert page.get_by_role("radio", name="a smaller").is_checked()
-    assert visit.complaints == []
+    # A page that is left may still ask for its pictures, which Streamlit has thrown away by then.
+    assert [complaint for complaint in visit.complaints if "/media/" not in complaint] == []
 
 
 def test_grey_window_dragged_in_the_picture_moves_its_control(visit: Visit) -> None:
@@ -329,7 +330,8 @@ def test_phone_has_all_pages_in_view(browser: "sync_api.Browser", served: Served
     visit = Visit(page, served.address)
     names = ["Segment", "Cohort", "Evaluation", "Model"]
     for name in [*names[1:], "Segment"]:
-        links = [page.get_by_role("link", name=name, exact=True) for name in names]
+        row = page.get_by_test_id("stPageLink-NavLink")  # while a page comes up, Streamlit's own list is there for a moment
+        links = [page.get_by_role("link", name=name, exact=True).and_(row) for name in names]
         for link in links:
             link.wait_for()
         assert len({(link.bounding_box() or {})["y"] for link in links}) == 1
