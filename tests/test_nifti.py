@@ -304,7 +304,10 @@ def test_small_lesions_go_only_if_asked_and_are_told(tmp_path: Path) -> None:
     assert main(["segment", str(path), "--output", str(tmp_path / "out"), "--min-lesion-ml", "100"]) == 0
     content = json.loads((tmp_path / "out" / "head" / "result.json").read_text())
     assert content["found"] is False and content["measurements"]["volume_ml"] == 0
-    assert content["removed"]["lesions"] >= 1 and 20 < content["removed"]["volume_ml"] < 30
+    assert main(["segment", str(path), "--output", str(tmp_path / "all")]) == 0
+    kept = json.loads((tmp_path / "all" / "head" / "result.json").read_text())["measurements"]
+    assert content["removed"]["lesions"] == len(kept["lesions"]) > 0
+    assert content["removed"]["volume_ml"] == pytest.approx(kept["volume_ml"], abs=1e-3) and 20 < content["removed"]["volume_ml"] < 30
 
 
 def test_nifti_in_folders(tmp_path: Path, flair: Matrix) -> None:

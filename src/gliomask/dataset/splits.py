@@ -127,4 +127,5 @@ def _usable(patients: Sequence[Patient], left_out: Collection[str], allowed: Col
     """Return the patients but for those left out and the sealed test set, of both of whom *allowed* names exceptions."""
     if missing := sorted(set(allowed) - {p.name for p in patients}):
         raise InputError(f"patients named but not in the dataset: {', '.join(missing)}.")
-    return [p for p in patients if p.name in allowed or p.name not in (sealed_patients() | set(left_out))]
+    aside = (sealed_patients() | set(left_out)) - set(allowed)
+    return [p for p in patients if p.name not in aside]
