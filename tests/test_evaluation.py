@@ -11,6 +11,7 @@ from gliomask import InputError, Segmenter
 from gliomask.evaluation import Protocol, evaluate_masks, evaluate_model, format_table, summarise
 from gliomask.evaluation.scores import score
 from gliomask.evaluation.summary import by_institution, by_size
+from gliomask.models import find_model
 
 
 def save_mask(path: Path, rows: int, size: int = 10) -> None:
