@@ -23,7 +23,8 @@ INTERPRETER = "an interpreter that does nothing"
 PAGE = {
     "served": "gliomask app: the address answers",
     "drawn": "gliomask app: the first visitor's page is drawn",
-    "ready": "gliomask app: model and readers are loaded",
+    "ready": "gliomask app: the model is ready",
+    "settled": "gliomask app: all readers are loaded",
 }
 GOALS_S = {"gliomask --help": 0.2, "gliomask segment one.png": 0.8, PAGE["ready"]: 2.0}
 

@@ -126,15 +126,14 @@ def step(recipe: str, stage: int, batch: int, precision: str, width: int | None)
     """Return one step of the recipe's network, loss and optimiser on a batch that is there already."""
     import keras
 
-    from gliomask.training.loop import xla
+    from gliomask.training.loop import wants_xla
     from gliomask.training.recipes import RECIPES
 
     chosen = RECIPES[recipe]
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(precision)
     model = chosen.network(width)
-    as_trained = xla(precision, chosen.epochs * chosen.steps_per_epoch)
-    model.compile(chosen.optimizer(chosen.learning_rate), chosen.loss, jit_compile=as_trained)
+    model.compile(chosen.optimizer(chosen.learning_rate), chosen.loss, jit_compile=wants_xla())
     size, rng = _stage(chosen, stage).size, np.random.default_rng(0)
     images = rng.random((batch, size, size, 3), np.float32)
     masks = (rng.random((batch, size, size, 1)) > 0.9).astype(np.float32)

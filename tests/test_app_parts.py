@@ -392,6 +392,20 @@ class TestWorkroom:
         until(lambda: len(loads) == 1)
         del visitor
 
+    def test_loading_begins_once_the_page_is_drawn_and_then_what_cases_will_need_while_nobody_waits(self) -> None:
+        done: list[str] = []
+        room = Workroom(lambda: done.append("model"), 60.0, [lambda: done.append("first"), lambda: done.append("second")])  # type: ignore[arg-type, return-value, func-returns-value]
+        room.page_drawn()
+        until(lambda: len(done) == 3)
+        assert done == ["model", "first", "second"]
+        gate = threading.Event()
+        busy = Workroom(lambda: gate.wait() and None, 0.0, [lambda: done.append("too early")])  # type: ignore[arg-type, return-value]
+        busy.submit(visitor := type("Visitor", (), {})(), lambda _: done.append("task"))
+        gate.set()
+        until(lambda: done[-1] == "task")
+        assert "too early" not in done
+        del visitor
+
 
 class TestVisits:
     def test_files_on_their_way_in_are_bounded_over_all_sessions(self) -> None:

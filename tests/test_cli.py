@@ -256,12 +256,12 @@ def test_help_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_segment_loads_no_training(tmp_path: Path, write_slices: Write) -> None:
+def test_segmenting_a_picture_loads_neither_training_nor_dicom(tmp_path: Path, write_slices: Write) -> None:
     scan = write_slices(tmp_path / "a")
     code = (
         "import sys, gliomask.cli\n"
         f"assert gliomask.cli.main(['segment', {str(scan)!r}, '--output', {str(tmp_path / 'out')!r}]) == 0\n"
-        "heavy = {'streamlit', 'keras', 'tensorflow', 'cv2', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'streamlit', 'keras', 'tensorflow', 'cv2', 'matplotlib', 'pydicom'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

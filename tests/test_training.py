@@ -229,7 +229,7 @@ def test_batch_scores_are_the_reference_projects(training: ModuleType, dataset: 
     def half(images: np.ndarray, training: bool) -> np.ndarray:
         return np.full((*images.shape[:3], 1), 0.5, np.float32)
 
-    scores = training.batch_scores(half, cases)
+    scores = training.batch_scores(half, cases, cases[0].images.shape[1])
     y = sum(np.count_nonzero(case.masks) for case in cases)
     pixels = sum(case.masks.size for case in cases)
     p = pixels / 2

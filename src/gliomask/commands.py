@@ -35,8 +35,10 @@ def segment(options: argparse.Namespace) -> int:
     """Segment cases and write their results."""
     from gliomask.batch import Outcome, segment_cases
     from gliomask.io import find_cases, with_choices
+    from gliomask.io.alone import load_nibabel
     from gliomask.segmentation import Segmenter
 
+    load_nibabel()  # every result has a NIfTI file, and no case is worked on yet
     try:
         cases = with_choices(find_cases(options.inputs), options.pre, options.post, options.series)
     except (GliomaskError, OSError) as error:
@@ -250,12 +252,16 @@ def quantise(options: argparse.Namespace) -> int:
 
 def app(options: argparse.Namespace) -> int:
     """Serve the web page."""
+    import logging
+
     from gliomask.app import launch
 
     def announce(address: str) -> None:
         _print(f"The page is at {address} until you press Ctrl-C here.")
         sys.stdout.flush()
 
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("gliomask").setLevel(logging.INFO)
     return launch(options.host, options.port, browser=not options.no_browser, announce=announce)
 
 

@@ -20,13 +20,14 @@ def main() -> None:
     """Lay the page out."""
     st.set_page_config(page_title="gliomask", page_icon=str(ICON), layout="wide")
     st.html(STYLE)
-    shared.workroom()  # the model is loaded while the visitor looks around
+    workroom = shared.workroom()  # the model is loaded while the visitor looks around
     listed = pages()
     page = st.navigation(listed, position="top")
     with st.container(horizontal=True, gap="xxsmall", key="pages"):  # for phones; page.css says why
         for link in listed:
             st.page_link(link)
     page.run()
+    workroom.page_drawn()
 
 
 def pages() -> list[Page]:

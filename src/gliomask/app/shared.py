@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +31,12 @@ CASE = "case"
 """The parameter of the page's address that names the case."""
 
 WARMED = ("gliomask.app.scene", "gliomask.app.takeaway", "gliomask.io.nifti", "gliomask.io.dicom", "pandas")
-"""What the first case needs beside the model."""
+"""What the first case needs beside the model; not the viewer, which belongs to a run of the page."""
 
 PATIENCE_S = 0.5
-"""How long the model waits for the first visitor's page, which shares the interpreter with it."""
+"""How long the model waits at most for the first visitor's page, which shares the interpreter with it."""
+
+LOGGER = logging.getLogger("gliomask.app")
 
 
 @st.cache_resource(show_spinner=False)  # type: ignore[untyped-decorator] # the type checker skips Streamlit
@@ -43,18 +46,21 @@ def workroom() -> Workroom:
         bound_waiting(runtime.get_instance().uploaded_file_mgr, MAX_WAITING_MB * 2**20)
         keep_tidy(runtime.get_instance())
         return_arrays_at_once()
-    return Workroom(_load, PATIENCE_S)
+    return Workroom(_load, PATIENCE_S, [partial(_import, name) for name in WARMED])
 
 
 def _load() -> Segmenter:
-    """Return the model, and import meanwhile what the first case needs; not the viewer, which belongs to a run of the page."""
+    """Return the model, and tell the terminal that it is ready."""
     from gliomask.segmentation import Segmenter
 
     segmenter = Segmenter()
-    for name in WARMED:
-        with suppress(ImportError):  # what is missing is told where it is needed
-            import_module(name)
+    LOGGER.info("The model is ready: %s, %s.", segmenter.model.name, segmenter.engine.description)
     return segmenter
+
+
+def _import(name: str) -> None:
+    with suppress(ImportError):  # what is missing is told where it is needed
+        import_module(name)
 
 
 @cache

@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -65,12 +65,16 @@ class Workroom:
     load
         Returns the model; called once, in the thread, so that the page is there before it.
     patience_s
-        How long the loading waits for the page to be drawn, which it would slow down; no longer than until the first task.
+        How long the loading waits for the page to be drawn, which it would slow down; no longer than until
+        :meth:`page_drawn` or the first task.
+    ahead
+        What is done after that, one after another, as long as nobody waits for anything.
     """
 
-    def __init__(self, load: Callable[[], Segmenter], patience_s: float = 0.0) -> None:
+    def __init__(self, load: Callable[[], Segmenter], patience_s: float = 0.0, ahead: Iterable[Callable[[], object]] = ()) -> None:
         """Start the thread, which loads the model."""
-        self._load, self._patience_s = load, patience_s
+        self._load, self._patience_s, self._ahead = load, patience_s, ahead
+        self._drawn = False
         self._queues: dict[int, tuple[weakref.ref[object], deque[Task]]] = {}
         self._change = threading.Condition()
         self.problem = ""
@@ -82,6 +86,12 @@ class Workroom:
         with self._change:
             queue = self._queues.setdefault(id(visitor), (weakref.ref(visitor), deque()))
             queue[1].append(task)
+            self._change.notify()
+
+    def page_drawn(self) -> None:
+        """Let the loading begin, if it has not."""
+        with self._change:
+            self._drawn = True
             self._change.notify()
 
     def _next(self) -> Task:
@@ -99,12 +109,16 @@ class Workroom:
 
     def _work(self) -> None:
         with self._change:
-            self._change.wait_for(lambda: self._queues, self._patience_s)
+            self._change.wait_for(lambda: self._drawn or self._queues, self._patience_s)
         try:
             self.segmenter = self._load()
         except Exception as error:  # noqa: BLE001 - whatever it is, the page has to say it
             self.problem = str(error)
             return
+        for prepare in self._ahead:
+            if self._queues:
+                break  # a case loads what it needs by itself
+            prepare()
         while True:
             task = self._next()
             task(self.segmenter)

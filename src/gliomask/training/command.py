@@ -69,7 +69,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
             "Install what is missing and run the same command again; it goes straight to the export."
         ) from error
     if validation:
-        batches = batch_scores(model, [load_case(patient, recipe.normalisation) for patient in validation])
+        batches = batch_scores(model, [load_case(patient, recipe.normalisation) for patient in validation], recipe.input_size)
         record = replace(record, scores=dict(record.scores) | {"reference_project": {"split": made["split"]} | batches})
         record = write_record(record) if options.leaky else add_scores(record, validation, options.brain_masks)
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")

@@ -21,7 +21,6 @@ from gliomask.training.parity import drawn_slices
 from gliomask.training.recipes import Recipe
 from gliomask.volume import CHANNELS
 
-INPUT_SIZE = 256
 SIZE_MULTIPLE = 32
 """What heights and widths have to be multiples of: the networks halve them five times at most."""
 
@@ -43,11 +42,11 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
         The exported network cannot be run, or its probabilities differ by more than :data:`PARITY`.
     """
     path = folder / f"{name}.onnx"
-    signature = [keras.InputSpec(shape=(None, INPUT_SIZE, INPUT_SIZE, len(CHANNELS)), dtype="float32", name="slices")]
+    signature = [keras.InputSpec(shape=(None, recipe.input_size, recipe.input_size, len(CHANNELS)), dtype="float32", name="slices")]
     with contextlib.redirect_stdout(io.StringIO()):  # Keras prints a summary of what it saved
         model.export(path, format="onnx", input_signature=signature, verbose=False)
     with_free_size(path)
-    slices = drawn_slices(recipe.normalisation, INPUT_SIZE, len(CHANNELS))
+    slices = drawn_slices(recipe.normalisation, recipe.input_size, len(CHANNELS))
     sizes = (slices, np.ascontiguousarray(slices[:, SIZE_MULTIPLE:, 2 * SIZE_MULTIPLE :]))
     difference = max(float(np.abs(_run(path, part) - predict(model, part)).max()) for part in sizes)
     if difference > PARITY:
@@ -57,7 +56,7 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
         file=path.name,
         sha256=sha256_of(path),
         channels=CHANNELS,
-        input_size=INPUT_SIZE,
+        input_size=recipe.input_size,
         size_multiple=SIZE_MULTIPLE,
         normalisation=recipe.normalisation,
         threshold=0.5,

@@ -20,7 +20,7 @@ from gliomask.dataset.index import Patient
 from gliomask.errors import InputError
 from gliomask.metrics import confusion, dice, iou, pixel_accuracy
 from gliomask.models import sha256_of
-from gliomask.preprocess import apply_windows
+from gliomask.preprocess import apply_windows, from_network_grid, to_network_grid
 from gliomask.training.logs import log_history
 from gliomask.training.losses import binary_pixel_accuracy, soft_dice, soft_iou
 from gliomask.training.recipes import Recipe, Stage
@@ -28,9 +28,6 @@ from gliomask.training.recipes import Recipe, Stage
 CHECKPOINT = "checkpoint.npz"
 HISTORY = "history.csv"
 PREDICTION_BATCH = 16
-
-WORTH_COMPILING = 400
-"""Steps from which on a training gains more by XLA than compiling costs."""
 
 Weights = list[NDArray[Any]]
 
@@ -144,12 +141,15 @@ def predict(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float
     return np.concatenate(parts)[: len(images), ..., 0].astype(np.float32)
 
 
-def validate(model: keras.Model, cases: Sequence[Case], stride: int = 1, threshold: float = 0.5) -> dict[str, float]:
-    """Return mean per-patient Dice and IoU and the pixel accuracy of the cases, every *stride*-th slice."""
-    tables = []
-    for case in cases:
-        images = apply_windows(case.images[::stride], case.windows.volume)
-        tables.append(confusion(predict(model, images) >= threshold, case.masks[::stride, ..., 0]))
+def _probability(model: keras.Model, case: Case, size: int, stride: int = 1) -> NDArray[np.float32]:
+    """Return probabilities ``(z, y, x)`` of every *stride*-th slice of a case, seen at *size* x *size*."""
+    slices = to_network_grid(apply_windows(case.images[::stride], case.windows.volume), size)
+    return from_network_grid(predict(model, slices), *case.images.shape[1:3])
+
+
+def validate(model: keras.Model, cases: Sequence[Case], size: int, stride: int = 1) -> dict[str, float]:
+    """Return mean per-patient Dice and IoU and the pixel accuracy of the cases, every *stride*-th slice, seen at *size* x *size*."""
+    tables = [confusion(_probability(model, case, size, stride) >= 0.5, case.masks[::stride, ..., 0]) for case in cases]
     return {
         "val_dice": float(np.mean([dice(t) for t in tables])),
         "val_iou": float(np.mean([iou(t) for t in tables])),
@@ -157,20 +157,20 @@ def validate(model: keras.Model, cases: Sequence[Case], stride: int = 1, thresho
     }
 
 
-def batch_scores(model: keras.Model, cases: Sequence[Case], batch_size: int = 32, seed: int = 0) -> dict[str, float]:
+def batch_scores(model: keras.Model, cases: Sequence[Case], size: int, batch_size: int = 32, seed: int = 0) -> dict[str, float]:
     """Return Dice, IoU and pixel accuracy as the reference project defines them, over all slices of the cases.
 
     On the probabilities of a whole batch, averaged over batches: :func:`soft_dice` and
     :func:`soft_iou`; accuracy at 0.5. Slices are shuffled over patients first, as a random split
     is. Such figures are not comparable with Dice per patient.
     """
-    images = [apply_windows(case.images, case.windows.volume) for case in cases]
+    probabilities = [_probability(model, case, size) for case in cases]
     slices = [(number, z) for number, case in enumerate(cases) for z in range(len(case.images))]
     order = np.random.default_rng(seed).permutation(len(slices))
     rows = []
     for start in range(0, len(order), batch_size):
         drawn = [slices[i] for i in order[start : start + batch_size]]
-        probability = predict(model, np.stack([images[number][z] for number, z in drawn]))[..., None]
+        probability = np.stack([probabilities[number][z] for number, z in drawn])[..., None]
         mask = np.stack([cases[number].masks[z, ..., :1] for number, z in drawn]).astype(np.float32)
         rows.append([float(metric(mask, probability)) for metric in (soft_dice, soft_iou, binary_pixel_accuracy)])
     means = np.mean(rows, axis=0)
@@ -211,21 +211,18 @@ def _compiled(recipe: Recipe, width: int | None, steps: int) -> keras.Model:
         rate = keras.optimizers.schedules.CosineDecay(
             recipe.learning_rate / 20, max(1, steps - warm_up), warmup_target=recipe.learning_rate, warmup_steps=warm_up
         )
-    jit = xla(model.dtype_policy.name, steps)
-    model.compile(recipe.optimizer(rate), recipe.loss, metrics=[soft_dice, soft_iou, binary_pixel_accuracy], jit_compile=jit)
+    model.compile(recipe.optimizer(rate), recipe.loss, metrics=[soft_dice, soft_iou, binary_pixel_accuracy], jit_compile=wants_xla())
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def xla(precision: str, steps: int) -> bool:
+def wants_xla() -> bool:
     """Return whether XLA is to compile the training step.
 
-    JAX knows no other way. On TensorFlow XLA's step in float32 is 1.3 times as fast as one operation
-    after the other on a CPU (``benchmarks training``), but compiling takes as long as dozens of
-    steps; in bfloat16 a CPU's fast convolutions are oneDNN's, which XLA does not call.
+    JAX knows no other way. TensorFlow's own convolutions are oneDNN's on a CPU, which XLA does not call: with AVX-512 it is slower in
+    float32 and in bfloat16, and ten times slower with depthwise ones.
     """
-    backend = keras.backend.backend()
-    return backend == "jax" or (backend == "tensorflow" and precision == "float32" and steps >= WORTH_COMPILING)
+    return keras.backend.backend() == "jax"
 
 
 def _start_from(model: keras.Model, path: Path) -> None:
@@ -283,7 +280,7 @@ def _end_epoch(model: keras.Model, state: RunState, held_out: Sequence[Case], re
     row = {"epoch": len(state.history) + 1.0} | {name: total / steps for name, total in state.sums.items()}
     row["learning_rate"] = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
     if held_out:
-        row |= validate(model, held_out, recipe.validation_stride)
+        row |= validate(model, held_out, recipe.input_size, recipe.validation_stride)
     state.history.append(row)
     state.sums = {}
     if recipe.patience is not None and best_epoch(state.history) == len(state.history) - 1:

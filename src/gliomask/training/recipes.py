@@ -9,6 +9,7 @@ from gliomask.dataset.augment import ROTATION_FLIP_SCALE, Augmentation
 from gliomask.postprocess import Postprocessing
 from gliomask.preprocess import Normalisation
 from gliomask.training import losses, networks
+from gliomask.training.pretrained import lite_unet
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Recipe:
         Builds the network from the recipe's width (None: the network's own).
     optimizer
         Builds the optimiser from the learning rate (a number or a Keras schedule).
+    input_size
+        Height and width in pixels of the network's slices, which show 240 mm.
     tumour_share
         Probability that a drawn slice shows tumour; None draws all slices alike.
     average_decay
@@ -62,6 +65,7 @@ class Recipe:
     epochs: int
     steps_per_epoch: int
     stages: tuple[Stage, ...]
+    input_size: int = 256
     tumour_share: float | None = None
     average_decay: float = 0.0
     cosine: bool = False
@@ -71,14 +75,15 @@ class Recipe:
 
 
 def _adamw(learning_rate: float) -> keras.optimizers.Optimizer:
-    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=0.01)
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=0.01, global_clipnorm=5.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
-def _residual(width: int | None) -> keras.Model:
-    scale = (width or 24) / 24
-    return networks.residual_unet([8 * max(1, round(w * scale / 8)) for w in (24, 48, 96, 160, 256)])
+def _scaled(width: int | None, widths: tuple[int, ...]) -> list[int]:
+    """Return the filters of all levels where the finest has *width*, in multiples of 8."""
+    scale = (width or min(widths)) / min(widths)
+    return [8 * max(1, round(w * scale / 8)) for w in widths]
 
 
 RECIPES = {
@@ -100,14 +105,14 @@ RECIPES = {
         ),
         Recipe(
             name="fast",
-            network=_residual,
+            network=lambda width: lite_unet(_scaled(width, (96, 64, 40, 24))),
             normalisation=Normalisation("foreground_median"),
             augmentation=Augmentation(),
             loss=losses.cross_entropy_dice_loss,
             optimizer=_adamw,
-            learning_rate=2e-3,
+            learning_rate=3e-4,
             batch_size=16,
-            epochs=20,
+            epochs=10,
             steps_per_epoch=250,
             stages=(Stage(0.45, 128, 2 / 3), Stage(0.55, 192)),
             tumour_share=0.55,
