@@ -11,6 +11,7 @@ from gliomask import EngineError, ModelError, Segmenter, Volume
 from gliomask.engine import CUDA, OnnxEngine, Runtime, load_engine
 from gliomask.metrics import confusion, dice
 from gliomask.models import BUNDLED, find_model
+from gliomask.processor import has_fast_int8
 
 
 def test_int8_is_taken_where_the_processor_is_fast_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,6 +22,13 @@ def test_int8_is_taken_where_the_processor_is_fast_with_it(monkeypatch: pytest.M
         assert engine.description.endswith(f"threads, {precision}")
 
 
+def test_int8_that_would_overflow_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gliomask.engine.has_fast_int8", lambda: False)
+    with pytest.raises(EngineError, match=r"precision int8: this processor has no 8-bit dot product .*Use the precision float32"):
+        Segmenter(precision="int8")
+
+
+@pytest.mark.skipif(not has_fast_int8(), reason="this processor has no 8-bit dot product")
 def test_both_precisions_give_the_same_mask(phantom: Volume) -> None:
     masks = [Segmenter(precision=precision).segment(phantom).mask for precision in ("float32", "int8")]  # type: ignore[arg-type]
     assert masks[0].any()

@@ -54,3 +54,12 @@ def test_a_path_of_the_host_s_leads_to_the_container_s_own_group(limited: Path) 
     write(limited / "own", "0::/system.slice/docker-abc.scope\n")
     write(limited / "cgroup" / "cpu.max", "200000 100000\n")
     assert processor.available_threads() == 2
+
+
+def test_a_dot_product_that_only_the_system_tells_of_is_found(limited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gliomask.processor.DOT_PRODUCTS", ())
+    monkeypatch.setattr("gliomask.processor.CPUINFO", limited / "cpuinfo")
+    assert not processor.has_fast_int8()
+    for flags, fast in (("fma avx2", False), ("avx2 avx_vnni sha", True)):
+        write(limited / "cpuinfo", f"processor : 0\nflags : {flags}\n")
+        assert processor.has_fast_int8() is fast

@@ -9,8 +9,11 @@ import pytest
 
 from gliomask import Segmenter, cli
 from gliomask.models import BUNDLED, read_record
+from gliomask.processor import has_fast_int8
 
 pytest.importorskip("onnx", reason="training's extra is not installed: pip install 'gliomask[train]'")
+if not has_fast_int8():
+    pytest.skip("this processor has no 8-bit dot product", allow_module_level=True)
 
 TRAINED, HELD_OUT = "TCGA_XX_1_20000101", "TCGA_XX_2_20000101"
 

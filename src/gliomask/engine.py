@@ -106,6 +106,11 @@ def _cpu_network(record: ModelRecord, precision: str) -> tuple[Path, str]:
     """Return the file and the precision to run on a processor."""
     if precision == "int8" and record.quantised is None:
         raise ModelError(f"{record.path}: has no int8 network. Use the precision float32, or make one: gliomask quantise.")
+    if precision == "int8" and not has_fast_int8():
+        raise EngineError(
+            "precision int8: this processor has no 8-bit dot product (VNNI on x86, ASIMDDP on ARM), so sums would overflow and masks "
+            "differ. Use the precision float32, or auto."
+        )
     if record.quantised is not None and (precision == "int8" or (precision == "auto" and has_fast_int8())):
         return record.folder / record.quantised.file, "int8"
     return record.path, "float32"

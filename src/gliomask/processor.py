@@ -7,8 +7,10 @@ from pathlib import Path
 
 CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
-FAST_INT8 = ("AVX2", "ASIMDDP")
-"""Instructions with which 8-bit convolutions outrun those in float32: of x86-64 and of 64-bit ARM, as NumPy names them."""
+CPUINFO = Path("/proc/cpuinfo")
+
+DOT_PRODUCTS = ("AVX512VNNI", "AVX512_CLX", "AVX512_ICL", "ASIMDDP")
+"""Instructions that add products of 8-bit numbers in 32 bits: of x86-64 and of 64-bit ARM, as NumPy names them, older ones by groups."""
 
 
 def available_threads() -> int:
@@ -54,10 +56,21 @@ def _quota(group: Path) -> list[float]:
 
 
 def has_fast_int8() -> bool:
-    """Return whether 8-bit convolutions are faster than float32 here; False where it cannot be told."""
+    """Return whether 8-bit convolutions are fast and exact here; False where it cannot be told.
+
+    Older x86 processors add pairs of products in 16 bits, in which they overflow.
+    """
     try:
         umath = import_module("numpy._core._multiarray_umath")  # NumPy asked the processor when it was imported
     except ImportError:
         return False
     features = getattr(umath, "__cpu_features__", {})
-    return any(features.get(name, False) for name in FAST_INT8)
+    return any(features.get(name, False) for name in DOT_PRODUCTS) or _has_avx_vnni()
+
+
+def _has_avx_vnni() -> bool:
+    """Return whether Linux tells of the dot product of processors without AVX-512, which NumPy does not know."""
+    try:
+        return "avx_vnni" in CPUINFO.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError):
+        return False

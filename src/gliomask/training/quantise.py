@@ -40,13 +40,15 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
 
     Weights are integers of one scale for each output channel, activations of one for each tensor, from
     the smallest and largest values on slices of the training patients (Jacob 2018, arXiv:1712.05877).
-    Weights take 7 bits: with 8, x86 processors without VNNI overflow where they add pairs of products
-    in 16 bits, and the masks would depend on the processor.
+    Weights take all 8 bits, for processors that add their products in 32
+    (:func:`gliomask.processor.has_fast_int8`); others run float32.
 
     Raises
     ------
     InputError
         *data* has none of the patients that the model was trained on, or of those held out none.
+    EngineError
+        The processor cannot run it.
     ModelError
         The model cannot be used, or int8 loses more than :data:`MOST_LOST`; the record is as it was then.
     """
@@ -69,7 +71,7 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
             _Slices(training, record),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=True,
+            reduce_range=False,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,
