@@ -43,11 +43,11 @@ class Choice(NamedTuple):
 CHOICES = (
     Choice(),
     Choice(mirrored=True),
-    Choice(smallest_share=0.1),
-    *(Choice(smoothing_mm=mm, threshold=0.4) for mm in (2.0, 3.0, 4.0)),
-    *(Choice(smoothing_mm=3.0, threshold=0.4, smallest_share=share) for share in (0.05, 0.1, 0.2)),
-    *(Choice(smoothing_mm=3.0, threshold=t, smallest_share=0.1) for t in (0.3, 0.5)),
-    Choice(True, 3.0, 0.4, 0.1),
+    *(Choice(smallest_share=share) for share in (0.05, 0.1, 0.2)),
+    *(Choice(smoothing_mm=mm, smallest_share=0.1) for mm in (1.5, 2.0, 2.5, 3.0, 4.0)),
+    *(Choice(smoothing_mm=2.0, threshold=t, smallest_share=0.1) for t in (0.2, 0.3, 0.4, 0.6)),
+    *(Choice(smoothing_mm=2.0, smallest_share=share) for share in (0.05, 0.2)),
+    Choice(True, 2.0, 0.5, 0.1),
 )
 
 

@@ -34,6 +34,7 @@ STREAMLIT: Mapping[str, str | int | bool] = {
     "client.showErrorDetails": "none",  # what goes wrong is told in a sentence, or in the terminal
     "client.showErrorLinks": False,
     "client.toolbarMode": "minimal",
+    "runner.postScriptGC": False,  # a tenth of a second in which no answer reaches a browser; visits.keep_tidy sees to it
     "server.enableCORS": True,  # on in Streamlit anyway; said here so that no setting of the machine's turns them off
     "server.enableXsrfProtection": True,
     "server.fileWatcherType": "none",  # the page is not edited while it runs

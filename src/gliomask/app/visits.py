@@ -57,6 +57,7 @@ def keep_tidy(runtime: Any, every_s: float = TIDY_EVERY_S) -> None:
     def work() -> None:
         while True:
             time.sleep(every_s)
+            gc.collect()  # settings.py keeps Streamlit from doing so after every run of the page
             expire_sessions(runtime, released)
 
     threading.Thread(target=work, name="gliomask-tidy", daemon=True).start()
