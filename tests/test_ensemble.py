@@ -11,9 +11,7 @@ import pytest
 
 from gliomask import InputError, ModelError, Segmenter, Volume, cli
 from gliomask.confidence import Calibration
-from gliomask.dataset import read_split, sealed_patients
 from gliomask.engine import OnnxEngine
-from gliomask.evaluation import Protocol, cross_validate
 from gliomask.evaluation.cross_validation import fold_models
 from gliomask.models import ModelRecord, find_model, read_record, sha256_of
 from gliomask.postprocess import Postprocessing
@@ -130,17 +128,6 @@ def with_training(ensemble: Path, members: list[dict[str, Any]], **training: obj
     return find_model(ensemble)
 
 
-def without_patients(ensemble: Path, seen: list[str]) -> ModelRecord:
-    """Make an ensemble's record one of those that do not tell members' patients, and return it."""
-    path = ensemble.with_suffix(".json")
-    record = json.loads(path.read_text())
-    record["training"]["patients"] = seen
-    for member in record["training"]["members"]:
-        del member["patients"]
-    path.write_text(json.dumps(record))
-    return find_model(ensemble)
-
-
 def test_members_come_out_as_they_went_in(ensemble: Path, tmp_path: Path) -> None:
     from gliomask.training.members import unpack_members
 
@@ -163,29 +150,6 @@ def test_members_come_out_as_they_went_in(ensemble: Path, tmp_path: Path) -> Non
         "held_out_fold": "1", "patients": ["TCGA_XX_0"], "initial_weights": "0",
         "unpacked_from": {"ensemble": "both", "ensemble_sha256": record.sha256, "sha256": sha256_of(tmp_path / "1" / "fold1.onnx")},
     }  # fmt: skip
-
-
-def test_an_ensembles_record_without_patients_leaves_those_of_the_split(ensemble: Path, tmp_path: Path) -> None:
-    from gliomask.training.members import unpack_members
-
-    everyone = read_split()
-    record = without_patients(ensemble, sorted(set(everyone) - sealed_patients()))
-    _, member = unpack_members(record, tmp_path / "runs")
-    assert member.training["patients"] == sorted(name for name, fold in everyone.items() if fold not in ("1", "test"))
-    assert member.training["patients_from_split"] is True
-    with pytest.raises(InputError, match=r"both\.onnx: its record does not tell the patients of each member, and its 1 patients are not"):
-        unpack_members(with_training(ensemble, [{}, {}], patients=["TCGA_XX_0"]), tmp_path / "again")
-
-
-def test_patients_taken_from_the_split_are_noted(ensemble: Path, tmp_path: Path, write_slices: Callable[..., Path]) -> None:
-    from gliomask.training.members import unpack_members
-
-    everyone = read_split()
-    unpack_members(without_patients(ensemble, sorted(set(everyone) - sealed_patients())), tmp_path / "runs")
-    write_slices(tmp_path / "data" / min(name for name, fold in everyone.items() if fold == "0"), (5,), masks=True)
-    evaluation = cross_validate(tmp_path / "data", tmp_path / "runs", Protocol())
-    assert [p.role for p in evaluation.patients] == ["held out"]
-    assert "The record does not name the patients that the models of fold 0 were trained on" in evaluation.notes[0]
 
 
 @pytest.mark.parametrize(

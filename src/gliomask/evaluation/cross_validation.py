@@ -154,11 +154,6 @@ def _check_models(models: Mapping[str, ModelRecord], patients: Sequence[tuple[st
 
 def _notes(used: Sequence[tuple[str, ModelRecord]], left_out: LeftOut) -> Iterator[str]:
     """Yield what weakens the proof, and who is not in it."""
-    if assumed := [fold for fold, model in used if model.training.get("patients_from_split")]:
-        yield (
-            f"The record does not name the patients that the models of fold {', '.join(assumed)} were trained on, only the fold that was "
-            "held out; they are taken to be all others of the package's split but the sealed test set."
-        )
     if started := [fold for fold, model in used if model.training.get("initial_weights")]:
         yield (
             f"The training of fold {', '.join(started)} started from other weights; the record does not tell which patients those had "

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from gliomask.confidence import Calibration
-from gliomask.dataset import SEALED, read_split
 from gliomask.errors import InputError, ModelError
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, sha256_of
@@ -28,10 +27,6 @@ def unpack_members(ensemble: ModelRecord, folder: Path) -> list[ModelRecord]:
 
     The weights are the ensemble's, 8-bit integers brought back to float32, and so not the very ones of the member's own
     file, whose SHA-256 the record keeps under ``training.unpacked_from``. Members are neither mirrored nor calibrated.
-
-    The ensemble's record names each member's training patients. One without them, as ensembles were once exported, is
-    taken to be of the package's split: all patients of it but the member's fold and the sealed test set. The members'
-    ``training.patients_from_split`` then says so.
 
     Parameters
     ----------
@@ -105,27 +100,11 @@ def _trained(ensemble: ModelRecord, member: Mapping[str, Any]) -> dict[str, Any]
     """Return what a member's record says of its training, its ``name`` too."""
     origin = {"ensemble": ensemble.name, "ensemble_sha256": ensemble.sha256, "sha256": member.get("sha256")}
     trained = {"name": member["name"], **{key: member[key] for key in PROVENANCE if key in member}, "unpacked_from": origin}
-    if "patients" not in member:
-        fold = str(member["held_out_fold"])
-        trained |= {"patients": _patients_of_split(ensemble, fold), "split": "lgg_folds.csv", "patients_from_split": True}
-    elif not member["patients"]:
+    if not member.get("patients"):
         raise InputError(
             f"{ensemble.path}: its record does not tell the patients that {member['name']} was trained on, so it proves nothing."
         )
     return trained
-
-
-def _patients_of_split(ensemble: ModelRecord, fold: str) -> list[str]:
-    """Return the patients of the package's split that are neither of the fold nor sealed, if the ensemble saw no others."""
-    split = read_split()
-    patients = sorted(name for name, own in split.items() if own not in (fold, SEALED))
-    seen = set(ensemble.training.get("patients", []))
-    if fold not in split.values() or not seen or seen != {name for name, own in split.items() if own != SEALED}:
-        raise InputError(
-            f"{ensemble.path}: its record does not tell the patients of each member, and its {len(seen)} patients are not those of "
-            f"lgg_folds.csv with a fold {fold}. Make the ensemble again, with this version of gliomask ensemble."
-        )
-    return patients
 
 
 def _networks(ensemble: ModelRecord, count: int) -> list[onnx.ModelProto]:
