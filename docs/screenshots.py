@@ -82,6 +82,17 @@ def open_evaluation(page: Page) -> None:
     open_page(page, "Evaluation")
 
 
+def open_masks(page: Page) -> None:
+    """Score masks against masks: the drawn ones, each against that of the head after it."""
+    open_page(page, "Evaluation")
+    page.get_by_role("tab", name="Masks of any tool").click()
+    masks = [content for name, content in files() if "_mask" in name][:6]
+    for field, contents in enumerate((masks, masks[1:] + masks[:1])):
+        sent = [{"name": f"head-{n}_mask.nii.gz", "mimeType": "application/gzip", "buffer": c} for n, c in enumerate(contents, start=1)]
+        page.locator("input[type=file]").nth(field).set_input_files(sent)
+    page.get_by_role("button", name="Score").click()
+
+
 def open_model(page: Page) -> None:
     """Open the page about the model."""
     open_page(page, "Model")
@@ -101,6 +112,7 @@ SHOTS: dict[str, Shot] = {
     "refusal": Shot(height=640, before=drop_grey, ready="does not look like a brain FLAIR"),
     "cohort": Shot(height=1100, before=open_cohort, ready="Volumes"),
     "evaluation": Shot(height=1500, before=open_evaluation, ready="All cases"),
+    "masks": Shot(height=1500, before=open_masks, ready="All cases"),
     "model": Shot(height=2000, before=open_model, ready="Can its probabilities be trusted?"),
 }
 
