@@ -4,6 +4,7 @@ Needs the extra ``[app]``, ``playwright`` and a Chromium on the machine; nothing
 heads on them are drawn: the sample, and those of ``drawn_cohort.py``.
 """
 
+import gzip
 import io
 import shutil
 import socket
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import nibabel
+import numpy as np
 from drawn_cohort import files
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -83,14 +86,23 @@ def open_evaluation(page: Page) -> None:
 
 
 def open_masks(page: Page) -> None:
-    """Score masks against masks: the drawn ones, each against that of the head after it."""
+    """Score the drawn masks, each moved a little, as another program's."""
     open_page(page, "Evaluation")
     page.get_by_role("tab", name="Masks of any tool").click()
-    masks = [content for name, content in files() if "_mask" in name][:6]
-    for field, contents in enumerate((masks, masks[1:] + masks[:1])):
-        sent = [{"name": f"head-{n}_mask.nii.gz", "mimeType": "application/gzip", "buffer": c} for n, c in enumerate(contents, start=1)]
+    masks = {name: content for name, content in files() if "_mask" in name}
+    for field, change in enumerate((moved, bytes)):
+        sent = [{"name": name, "mimeType": "application/gzip", "buffer": change(content)} for name, content in masks.items()]
         page.locator("input[type=file]").nth(field).set_input_files(sent)
+        page.wait_for_timeout(4000)  # a click that meets the page while it takes files in is lost
     page.get_by_role("button", name="Score").click()
+
+
+def moved(content: bytes) -> bytes:
+    """Return a NIfTI file whose mask is moved to the patient's left and back, the further the larger it is."""
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
+    mask = np.asarray(image.dataobj)
+    shift = int(np.cbrt(np.count_nonzero(mask)) / 5)
+    return gzip.compress(nibabel.Nifti1Image(np.roll(mask, (shift, -shift), axis=(0, 1)), image.affine).to_bytes(), mtime=0)
 
 
 def open_model(page: Page) -> None:

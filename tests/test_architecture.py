@@ -10,7 +10,7 @@ import gliomask
 SOURCE = Path(gliomask.__file__).parent
 
 LAYERS = (
-    ("errors", "processor"),
+    ("components", "errors", "processor"),
     ("appearance", "confidence", "diameters", "grid", "metrics", "notice", "postprocess", "preprocess", "surfaces", "volume"),
     ("io", "measure", "models", "engine", "quality"),
     ("phantom", "segmentation"),

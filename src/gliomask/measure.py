@@ -14,6 +14,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomask.components import components
 from gliomask.diameters import diameters
 from gliomask.errors import InputError
 from gliomask.grid import radiological
@@ -23,8 +24,6 @@ Affine = NDArray[np.float64]
 Laterality = Literal["left", "right", "midline"]
 Triple = tuple[float, float, float]
 
-NEIGHBOURS: Literal[26] = 26
-"""Voxels that touch by a face, an edge or a corner belong to one lesion."""
 
 MIDLINE_MM = 10.0
 """Up to this distance from the head's middle a centroid is at the midline: a head turned by 8° moves it by as much at its front."""
@@ -188,7 +187,7 @@ def lesions(
     for array in (mask, head, probability):
         if array is not None and (array.shape != mask.shape or array.ndim != 3):
             raise InputError(f"a mask of shape {mask.shape} with an array of shape {array.shape}; expected one shape (z, y, x).")
-    labels, count = _labelled(mask)
+    labels, count = components(mask)
     if count == 0:
         return []
     statistics = cc3d.statistics(labels)
@@ -216,7 +215,7 @@ def remove_small(mask: Mask, affine: Affine | None, min_ml: float) -> tuple[Mask
         raise InputError(f"lesions under {min_ml:g} ml cannot be removed: {NO_SPACING}. Leave --min-lesion-ml out.")
     if not 0.0 <= min_ml < np.inf:
         raise InputError(f"smallest lesion of {min_ml} ml: expected 0 or more.")
-    labels, _ = _labelled(mask)
+    labels, _ = components(mask)
     sizes_ml = np.bincount(labels.ravel()) * _voxel_ml(affine)
     # A lesion of exactly the limit stays, whatever its last digit came out as.
     small = sizes_ml < min_ml * (1.0 - 1e-9)
@@ -307,11 +306,6 @@ def _ml_words(ml: float) -> str:
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-
-
-def _labelled(mask: Mask) -> tuple[NDArray[np.unsignedinteger[Any]], int]:
-    labels, count = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=NEIGHBOURS, return_N=True, binary_image=True)
-    return labels, count
 
 
 @dataclass(frozen=True)

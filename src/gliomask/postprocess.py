@@ -6,9 +6,10 @@ parameters travel with the model in its record, like those of the preprocessing.
 
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
+
+from gliomask.components import components
 
 Float = NDArray[np.float32]
 
@@ -101,7 +102,7 @@ def without_satellites(mask: NDArray[np.bool_], smallest_share: float, distance_
         return np.concatenate([part for part, _ in parts]), sum(count for _, count in parts)
     lines = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     box = tuple(slice(line[0], line[-1] + 1) for line in lines)
-    labels = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26, binary_image=True)
+    labels, _ = components(mask[box])
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     small = (sizes > 0) & (sizes < smallest_share * sizes.max())
