@@ -55,9 +55,24 @@ def network(folder: Path, seed: int, **changes: object) -> Path:
     return path
 
 
-def test_an_ensemble_is_the_mean_of_its_members(tmp_path: Path) -> None:
+def test_weights_are_stored_in_fewer_bits_the_larger_they_are() -> None:
+    from gliomask.training.ensemble import LARGE, SMALL, _packed
+
+    rng = np.random.default_rng(0)
+    for shape, kinds in (
+        ((SMALL - 1,), {"w": np.float32}),
+        ((8, SMALL // 8), {"w/half": np.float16}),
+        ((LARGE // 10, 10), {"w/int8": np.int8, "w/scale": np.float32}),
+        ((LARGE // 25, 1, 5, 5), {"w/half": np.float16}),  # one channel: never in 8 bits
+    ):
+        tensors, _ = _packed(onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), "w"))
+        assert {tensor.name: onnx.numpy_helper.to_array(tensor).dtype.type for tensor in tensors} == kinds
+
+
+def test_an_ensemble_is_the_mean_of_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gliomask.training.ensemble import export_ensemble
 
+    monkeypatch.setattr("gliomask.training.ensemble.LARGE", FILTERS * 27)
     members = [network(tmp_path / str(seed), seed) for seed in range(3)]
     record = export_ensemble(members, tmp_path / "all", "ensemble")
     slices = np.random.default_rng(1).random((2, 64, 64, 3), np.float32)
