@@ -15,6 +15,7 @@ from PIL import Image
 from gliomask import Segmenter, Volume, __version__, batch, cli, commands
 from gliomask.dataset import sealed_patients
 from gliomask.io import CaseSource
+from gliomask.models import find_model
 
 Write = Callable[..., Path]
 COMMANDS = ("segment", "measure", "report", "evaluate", "train", "split", "app", "info")
@@ -110,7 +111,7 @@ def test_other_settings_need_overwrite(tmp_path: Path, write_slices: Write, caps
     scan = write_slices(tmp_path / "a")
     assert run("segment", scan, "--output", tmp_path / "out") == 0
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9) == 1
-    assert "with threshold 0.38, not 0.9. Use --overwrite" in capsys.readouterr().err
+    assert f"with threshold {find_model('fast').threshold}, not 0.9. Use --overwrite" in capsys.readouterr().err
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9, "--overwrite") == 0
     assert json.loads((tmp_path / "out" / "a" / "result.json").read_text())["threshold"] == 0.9
 
