@@ -187,7 +187,7 @@ def test_held_out_patients_in_every_way_of_input(lgg_patients: Path, tmp_path: P
     evaluation = evaluate_model(lgg_patients, Segmenter(member.path), Protocol(None, "0", flair_alone, single_slices))
     assert [p.role for p in evaluation.patients] == ["held out", "held out"]
     # Two patients, and not the easiest: a floor that a wrong channel or normalisation would fall through.
-    assert summarise(evaluation.patients)["mean_dice"] > (0.35 if flair_alone else 0.45)
+    assert summarise(evaluation.patients)["mean_dice"] > (0.4 if flair_alone else 0.5)
 
 
 def test_what_is_outside_the_brain_is_not_seen(tmp_path: Path, write_slices: Callable[..., Path], segmenter: Segmenter) -> None:

@@ -25,8 +25,9 @@ UNCALIBRATED = 0.5
 def unpack_members(ensemble: ModelRecord, folder: Path) -> list[ModelRecord]:
     """Write ``<fold>/<name>.onnx`` and its record into *folder* for each member of an ensemble, and return the records.
 
-    The weights are the ensemble's, 8-bit integers brought back to float32, and so not the very ones of the member's own
-    file, whose SHA-256 the record keeps under ``training.unpacked_from``. Members are neither mirrored nor calibrated.
+    The weights are the ensemble's, integers of 8 bits and numbers of 16 brought back to float32, and so not the very
+    ones of the member's own file, whose SHA-256 the record keeps under ``training.unpacked_from``. Members are neither
+    mirrored nor calibrated.
 
     Parameters
     ----------
