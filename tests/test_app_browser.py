@@ -334,6 +334,7 @@ def test_phone_has_all_pages_in_view(browser: "sync_api.Browser", served: Served
         links = [page.get_by_role("link", name=name, exact=True).and_(row) for name in names]
         for link in links:
             link.wait_for()
+        page.wait_for_timeout(1000)  # while it is drawn, links are where they do not stay
         assert len({(link.bounding_box() or {})["y"] for link in links}) == 1
         links[names.index(name)].click()
         page.get_by_role("heading", name="gliomask" if name == "Segment" else name, exact=True).wait_for()
