@@ -1,11 +1,12 @@
 """Score what can be done with a network's probabilities, fold by fold, each fold's patients by the model that never saw them.
 
-    python docs/choices.py kaggle_3m/ runs/
+    python docs/choices.py kaggle_3m/ ensemble
 
-*runs* is as for ``gliomask evaluate --cross-validation``. One line for each way of smoothing across
-slices, averaging with the mirrored slice, threshold and smallest lesion, for all channels and for
-FLAIR alone: mean Dice per patient of each fold, the lowest of any patient, and the share of
-tumour-free slices in which something is marked. A choice is made on some folds and reported on others.
+The second is as for ``gliomask evaluate --cross-validation``: a folder of runs, or an ensemble of
+them. One line for each way of smoothing across slices, averaging with the mirrored slice, threshold
+and smallest lesion, for all channels and for FLAIR alone: mean Dice per patient of each fold, the
+lowest of any patient, and the share of tumour-free slices in which something is marked. A choice is
+made on some folds and reported on others.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gliomask import Segmenter, Volume
+from gliomask.commands import fold_runs
 from gliomask.confidence import Calibration
 from gliomask.evaluation.cross_validation import fold_models, held_out_patients
 from gliomask.metrics import confusion, dice
@@ -52,13 +54,19 @@ CHOICES = (
 
 
 def main() -> None:
-    """Score all choices and print them."""
+    """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description="Score what can be done with a network's probabilities, fold by fold.")
     parser.add_argument("data", type=Path, help="the dataset's folder")
-    parser.add_argument("runs", type=Path, help="a folder with one run for each fold")
+    parser.add_argument("runs", type=Path, help="a folder with one run for each fold, or an ensemble of them")
     options = parser.parse_args()
-    models = fold_models(options.runs)
-    patients, _ = held_out_patients(options.data, options.runs, models)
+    with fold_runs(options.runs) as runs:
+        print_table(options.data, runs)
+
+
+def print_table(data: Path, runs: Path) -> None:
+    """Score all choices and print them."""
+    models = fold_models(runs)
+    patients, _ = held_out_patients(data, runs, models)
     scores: dict[tuple[str, Choice], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     marked: dict[tuple[str, Choice], list[int]] = defaultdict(list)
     clean_slices = 0

@@ -159,12 +159,12 @@ def _evaluated(options: argparse.Namespace) -> Any:
     if options.fold or options.model != options.parser.get_default("model"):
         options.parser.error("--cross-validation scores every fold with its own model: leave out --fold and --model")
     wanted = {"threshold": options.threshold, "runtime": _runtime(options), "progress": progress}
-    with _runs(options.cross_validation) as runs:
+    with fold_runs(options.cross_validation) as runs:
         return cross_validate(options.data, runs, protocol, **wanted)
 
 
 @contextmanager
-def _runs(given: Path) -> Iterator[Path]:
+def fold_runs(given: Path) -> Iterator[Path]:
     """Yield a folder with a model for each fold: the one given, or a temporary one of the members of the ensemble given."""
     if given.is_dir():
         yield given
@@ -198,7 +198,7 @@ def calibrate(options: argparse.Namespace) -> int:
 
     for path in options.write:
         read_record(path)  # before the long work, not after it
-    with _runs(options.cross_validation) as runs:
+    with fold_runs(options.cross_validation) as runs:
         calibrated = calibrate(options.data, runs, options.split, options.threads, _progress_bar(options.json))
     _print(json.dumps(calibrated.as_json(), indent=2) if options.json else format_calibrated(calibrated))
     for record in write_to_records(calibrated, options.write):

@@ -55,6 +55,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         "chosen_on_held_out": recipe.patience is not None,
         "epochs": len(history),
         "history": [{key: float(f"{value:.4g}") for key, value in row.items()} for row in history],
+        "width": options.width,
         "precision": options.precision,
         "seed": options.seed,
         "initial_weights": sha256_of(options.initial_weights) if options.initial_weights else None,

@@ -1,0 +1,104 @@
+"""What stands between the cross-validated Dice and 1, taken apart with the reference in hand.
+
+    python docs/ceiling.py kaggle_3m/ ensemble
+
+The second is as for ``gliomask evaluate --cross-validation``: a folder of runs, or an ensemble of
+them. Mean and median Dice per patient of the masks as they are, and of masks that somebody who knows
+the reference has put right in one way at a time: no lesion where there is none, every lesion found,
+the best threshold of each patient, outlines forgiven where they are off by a pixel or two. Then what
+the reference's own outline costs where it is moved by one pixel all around, and the mean without the
+patients who score lowest.
+"""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, binary_erosion, generate_binary_structure
+from tqdm import tqdm
+
+from gliomask import Segmenter, Volume
+from gliomask.commands import fold_runs
+from gliomask.components import components
+from gliomask.evaluation.cross_validation import fold_models, held_out_patients
+from gliomask.metrics import confusion, dice
+
+Mask = NDArray[np.bool_]
+
+IN_PLANE = generate_binary_structure(2, 1)[None]
+"""The four neighbours within the slice: slices lie several pixels apart."""
+
+THRESHOLDS = np.arange(0.05, 1.0, 0.05)
+LOWEST = 10
+
+
+def main() -> None:
+    """Read the command line and print the table."""
+    parser = argparse.ArgumentParser(description="Take apart what is missing from a Dice of 1.")
+    parser.add_argument("data", type=Path, help="the dataset's folder")
+    parser.add_argument("runs", type=Path, help="a folder with one run for each fold, or an ensemble of them")
+    options = parser.parse_args()
+    with fold_runs(options.runs) as runs:
+        print_table(options.data, runs)
+
+
+def print_table(data: Path, runs: Path) -> None:
+    """Score all masks and print the table."""
+    models = fold_models(runs)
+    patients, _ = held_out_patients(data, runs, models)
+    segmenters = {fold: Segmenter(model, force=True) for fold, model in models.items()}
+    scores: dict[str, list[float]] = defaultdict(list)
+    for fold, patient in tqdm(patients):
+        images, reference = patient.load()
+        result = segmenters[fold].segment(Volume(images))
+        for what, mask in put_right(result.mask, reference).items():
+            scores[what].append(dice(confusion(mask, reference)))
+        scores["as it is, the best threshold of each patient"].append(
+            max(dice(confusion(result.with_threshold(float(t)).mask, reference)) for t in THRESHOLDS)
+        )
+        for what, mask in moved(reference).items():
+            scores[what].append(dice(confusion(mask, reference)))
+    scores[f"as it is, without the {LOWEST} patients who score lowest"] = sorted(scores["as it is"])[LOWEST:]
+    print("| mask | Dice, mean | median | lowest | under 0.75 |\n| --- | --- | --- | --- | --- |")  # noqa: T201
+    for what, values in scores.items():
+        row = (f"{np.mean(values):.3f}", f"{np.median(values):.3f}", f"{min(values):.3f}", f"{sum(v < 0.75 for v in values)}")
+        print(f"| {what} | {' | '.join(row)} |")  # noqa: T201
+
+
+def put_right(mask: Mask, reference: Mask) -> dict[str, Mask]:
+    """Return a mask ``(z, y, x)`` as it is and with one kind of mistake put right at a time, by what was done."""
+    untouched = mask & ~_touching(mask, reference)
+    missed = reference & ~_touching(reference, mask)
+    inside_out = {pixels: _near_outline(reference, pixels) for pixels in (1, 2)}
+    return {
+        "as it is": mask,
+        "without lesions that touch none of the reference": mask & ~untouched,
+        "with the reference's lesions that were missed whole": mask | missed,
+        "with both, so that only outlines differ": (mask & ~untouched) | missed,
+        **{f"right within {pixels} px of the reference's outline": np.where(near, reference, mask) for pixels, near in inside_out.items()},
+    }
+
+
+def moved(reference: Mask) -> dict[str, Mask]:
+    """Return the reference ``(z, y, x)`` with its outline moved by a pixel outwards and inwards, by what was done."""
+    return {
+        "the reference itself, a pixel wider all around": binary_dilation(reference, IN_PLANE),
+        "the reference itself, a pixel narrower all around": binary_erosion(reference, IN_PLANE),
+    }
+
+
+def _touching(mask: Mask, other: Mask) -> Mask:
+    """Return the lesions of a mask that share a voxel with another mask."""
+    labels, _ = components(mask)
+    return np.isin(labels, np.setdiff1d(np.unique(labels[other]), [0]))
+
+
+def _near_outline(mask: Mask, pixels: int) -> Mask:
+    """Return the voxels within some pixels of the outline, on both sides of it."""
+    return binary_dilation(mask, IN_PLANE, pixels) & ~binary_erosion(mask, IN_PLANE, pixels)
+
+
+if __name__ == "__main__":
+    main()
