@@ -160,7 +160,7 @@ def test_bfloat16_trains_a_float32_network(training: ModuleType, dataset: Path, 
     assert not model.compiled
 
 
-def test_a_killed_training_goes_on(dataset: Path, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     first = subprocess.Popen(
         command(dataset, output, "--epochs", "6", "--steps-per-epoch", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -175,6 +175,12 @@ def test_a_killed_training_goes_on(dataset: Path, tmp_path: Path) -> None:
     )
     assert second.returncode == 0, second.stderr
     assert "resumed at step" in second.stdout
+    unbroken = subprocess.run(
+        command(dataset, tmp_path / "unbroken", "--epochs", "6", "--steps-per-epoch", "1"), capture_output=True, text=True, check=False
+    )
+    assert unbroken.returncode == 0, unbroken.stderr
+    assert (tmp_path / "unbroken" / "history.csv").read_bytes() == (output / "history.csv").read_bytes()
+    same_weights(tmp_path / "unbroken" / "model.keras", output / "mine.keras")
     with (output / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
@@ -185,6 +191,14 @@ def test_a_killed_training_goes_on(dataset: Path, tmp_path: Path) -> None:
     assert len(record.scores["held_out"]) == 4
     assert json.loads((output / "mine.json").read_text())["scores"]["export_difference"] < 1e-3
     keras_file(output / "mine.keras")
+
+
+def same_weights(one: Path, other: Path) -> None:
+    """Two .keras files hold the same weights, bit for bit."""
+    from keras.saving import load_model
+
+    pairs = zip(*(load_model(path, compile=False).get_weights() for path in (one, other)), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
 
 
 def keras_file(path: Path) -> None:

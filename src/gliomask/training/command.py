@@ -28,6 +28,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
     """
     training, validation = _divided(options, report)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # with more, sums depend on which operation ends first: no two trainings are alike
     try:
         import keras
 
