@@ -227,6 +227,16 @@ def test_a_training_starts_from_a_trained_network(training: ModuleType, dataset:
     settings = training.RunSettings(tmp_path / "run", epochs=1, steps_per_epoch=1, width=4, initial_weights=tmp_path / "trained.keras")
     for one, two in zip(training.train(patients[1:], patients[:1], still, settings).get_weights(), started.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
+    moved = replace(still, learning_rate=0.1)
+    ends = [
+        training.train(patients[1:], [], moved, replace(settings, output=tmp_path / "moved", average_initial=mean)).get_weights()
+        for mean in (False, True)  # the second time there is nothing left to train
+    ]
+    for one, end, mean in zip(started.get_weights(), *ends, strict=True):
+        np.testing.assert_allclose(mean, (one + end) / 2, rtol=1e-6)
+    assert any(np.abs(one - end).max() > 1e-3 for one, end in zip(started.get_weights(), ends[0], strict=True))
+    with pytest.raises(InputError, match="--initial-weights FILE"):
+        training.train(patients[1:], [], moved, replace(settings, initial_weights=None, average_initial=True))
     other = replace(settings, output=tmp_path / "other", width=6)
     with pytest.raises(InputError, match=r"trained\.keras: a network of .* parameters"):
         training.train(patients[1:], patients[:1], still, other)

@@ -164,6 +164,9 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
     parser.add_argument("--initial-weights", type=Path, metavar="FILE", help="start from a trained network of the same recipe's (.keras)")
     parser.add_argument(
+        "--average-initial", action="store_true", help="export the mean of the initial weights and of those that the training ends with"
+    )
+    parser.add_argument(
         "--brain-masks", type=Path, metavar="DIR", help="DIR/<patient>/<slice>_mask.png for removing the skull as brain extraction does"
     )
     _split_option(parser)

@@ -42,7 +42,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
     recipe = RECIPES[options.recipe]
     settings = RunSettings(
         options.output, options.precision, options.seed, options.epochs, options.steps_per_epoch, options.width,
-        initial_weights=options.initial_weights, brain_masks=options.brain_masks,
+        initial_weights=options.initial_weights, average_initial=options.average_initial, brain_masks=options.brain_masks,
     )  # fmt: skip
     started = time.monotonic()
     model = train(training, validation, recipe, settings, report)
@@ -60,6 +60,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         "precision": options.precision,
         "seed": options.seed,
         "initial_weights": sha256_of(options.initial_weights) if options.initial_weights else None,
+        "average_initial": options.average_initial,
         "brain_masks": options.brain_masks is not None,
         "keras": f"{keras.__version__} on {keras.backend.backend()}",
     }

@@ -38,8 +38,9 @@ class RunSettings:
 
     ``epochs``, ``steps_per_epoch`` and ``width`` override the recipe's where they are not None;
     ``checkpoint_s`` is the time in seconds between checkpoints. ``initial_weights`` is a ``.keras``
-    file of the same network to start from, ``brain_masks`` a folder as
-    :func:`gliomask.dataset.batches.load_case` takes it.
+    file of the same network to start from; with ``average_initial`` the mean of its weights and those
+    that the training ends with is returned (stochastic weight averaging, Izmailov et al. 2018,
+    arXiv:1803.05407). ``brain_masks`` is a folder as :func:`gliomask.dataset.batches.load_case` takes it.
     """
 
     output: Path
@@ -50,6 +51,7 @@ class RunSettings:
     width: int | None = None
     checkpoint_s: float = 180.0
     initial_weights: Path | None = None
+    average_initial: bool = False
     brain_masks: Path | None = None
 
     def length(self, recipe: Recipe) -> tuple[int, int]:
@@ -91,8 +93,11 @@ def train(
     ------
     InputError
         The checkpoint in the output folder belongs to another training: another recipe, network,
-        length, seed, or other patients; or nobody is held out of a recipe that is stopped by them.
+        length, seed, or other patients; nobody is held out of a recipe that is stopped by them; or the
+        initial weights are missing or another network's.
     """
+    if settings.average_initial and settings.initial_weights is None:
+        raise InputError("there are no initial weights to average with. Name a network to start from: --initial-weights FILE.")
     if recipe.patience is not None and not validation:
         raise InputError(f"the recipe {recipe.name} stops by the scores of held-out patients. Name a --fold to hold out.")
     keras.utils.set_random_seed(settings.seed)
@@ -103,7 +108,7 @@ def train(
     identity = _identity(recipe, settings, model.count_params(), (training, validation))
     state = _restore(model, identity, settings.output / CHECKPOINT)
     if settings.initial_weights is not None and not state.step:
-        _start_from(model, settings.initial_weights)
+        model.set_weights(_initial_weights(settings.initial_weights, model))
     if state.step:
         report(f"resumed at step {state.step} of {epochs * steps_per_epoch}")
     cases = [load_case(patient, recipe.normalisation, settings.brain_masks) for patient in training]
@@ -125,10 +130,12 @@ def train(
         if state.step % steps_per_epoch == 0 or time.monotonic() - saved > settings.checkpoint_s:
             _save(model, state, identity, settings.output / CHECKPOINT)
             saved = time.monotonic()
-    final = state.best if recipe.patience is not None else state.average
+    final = (state.best if recipe.patience is not None else state.average) or model.get_weights()
+    if settings.average_initial and settings.initial_weights is not None:
+        final = [(one + other) / 2 for one, other in zip(final, _initial_weights(settings.initial_weights, model), strict=True)]
     with _precision("float32"):
         trained = recipe.network(settings.width)
-    trained.set_weights(final or model.get_weights())
+    trained.set_weights(final)
     return trained
 
 
@@ -225,15 +232,16 @@ def wants_xla() -> bool:
     return keras.backend.backend() == "jax"
 
 
-def _start_from(model: keras.Model, path: Path) -> None:
-    """Set the weights to those of a trained network."""
+def _initial_weights(path: Path, model: keras.Model) -> Weights:
+    """Return the weights of a trained network, which has to be the same as *model*."""
     trained = keras.saving.load_model(path, compile=False, safe_mode=True)
     shapes, wanted = ([w.shape for w in m.get_weights()] for m in (trained, model))
     if shapes != wanted:
         raise InputError(
             f"{path}: a network of {trained.count_params()} parameters; the recipe's has {model.count_params()} in other places."
         )
-    model.set_weights(trained.get_weights())
+    weights: Weights = trained.get_weights()
+    return weights
 
 
 def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last: int) -> Iterator[tuple[Any, Any]]:
