@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -40,6 +41,7 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
 
     Weights are integers of one scale for each output channel, activations of one for each tensor, from
     the smallest and largest values on slices of the training patients (Jacob 2018, arXiv:1712.05877).
+    The first layers stay in float32 (:func:`first_layers`).
     Weights take all 8 bits, for processors that add their products in 32
     (:func:`gliomask.processor.has_fast_int8`); others run float32.
 
@@ -75,6 +77,7 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,
+            nodes_to_exclude=first_layers(onnx.load(plain)),
         )
         path.write_bytes(quantised.read_bytes())
     made = replace(record, quantised=QuantisedNetwork(path.name, sha256_of(path)))
@@ -92,6 +95,23 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
     accepted = replace(record, quantised=QuantisedNetwork(path.name, sha256_of(path), {role.replace(" ", "_"): scores}))
     write_text(accepted.to_json(), record.path.with_suffix(".json"))
     return accepted
+
+
+def first_layers(network: onnx.ModelProto) -> list[str]:
+    """Return the names of the nodes before the second convolution that is not channel by channel.
+
+    All that follows is made of the few channels here, with one scale for all of them: rounding there makes half of int8's error in
+    ``fast`` and saves 1 in 50 multiplications.
+    """
+    names: list[str] = []
+    full_convolutions = 0
+    for node in network.graph.node:
+        groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        full_convolutions += node.op_type == "Conv" and groups == 1
+        if full_convolutions == 2:
+            break
+        names.append(node.name)
+    return names
 
 
 def compare(
