@@ -234,7 +234,10 @@ def wants_xla() -> bool:
 
 def _initial_weights(path: Path, model: keras.Model) -> Weights:
     """Return the weights of a trained network, which has to be the same as *model*."""
-    trained = keras.saving.load_model(path, compile=False, safe_mode=True)
+    try:
+        trained = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its parts do
+        raise InputError(f"{path}: not a network that Keras can load. Give the .keras file of a training of this recipe.") from error
     shapes, wanted = ([w.shape for w in m.get_weights()] for m in (trained, model))
     if shapes != wanted:
         raise InputError(
