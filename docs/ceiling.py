@@ -10,20 +10,20 @@ the reference's own outline costs where it is moved by one pixel all around, and
 patients who score lowest.
 """
 
-import argparse
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from held_out import held_out
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion, generate_binary_structure
 from tqdm import tqdm
 
 from gliomask import Segmenter, Volume
-from gliomask.commands import fold_runs
 from gliomask.components import components
-from gliomask.evaluation.cross_validation import fold_models, held_out_patients
+from gliomask.dataset import Patient
 from gliomask.metrics import confusion, dice
+from gliomask.models import ModelRecord
 
 Mask = NDArray[np.bool_]
 
@@ -36,18 +36,12 @@ LOWEST = 10
 
 def main() -> None:
     """Read the command line and print the table."""
-    parser = argparse.ArgumentParser(description="Take apart what is missing from a Dice of 1.")
-    parser.add_argument("data", type=Path, help="the dataset's folder")
-    parser.add_argument("runs", type=Path, help="a folder with one run for each fold, or an ensemble of them")
-    options = parser.parse_args()
-    with fold_runs(options.runs) as runs:
-        print_table(options.data, runs)
+    with held_out("Take apart what is missing from a Dice of 1.") as (models, patients):
+        print_table(models, patients)
 
 
-def print_table(data: Path, runs: Path) -> None:
+def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
     """Score all masks and print the table."""
-    models = fold_models(runs)
-    patients, _ = held_out_patients(data, runs, models)
     segmenters = {fold: Segmenter(model, force=True) for fold, model in models.items()}
     scores: dict[str, list[float]] = defaultdict(list)
     for fold, patient in tqdm(patients):
@@ -73,13 +67,15 @@ def put_right(mask: Mask, reference: Mask) -> dict[str, Mask]:
     """Return a mask ``(z, y, x)`` as it is and with one kind of mistake put right at a time, by what was done."""
     untouched = mask & ~_touching(mask, reference)
     missed = reference & ~_touching(reference, mask)
-    inside_out = {pixels: _near_outline(reference, pixels) for pixels in (1, 2)}
     return {
         "as it is": mask,
         "without lesions that touch none of the reference": mask & ~untouched,
         "with the reference's lesions that were missed whole": mask | missed,
         "with both, so that only outlines differ": (mask & ~untouched) | missed,
-        **{f"right within {pixels} px of the reference's outline": np.where(near, reference, mask) for pixels, near in inside_out.items()},
+        **{
+            f"right within {pixels} px of the reference's outline": np.where(_near_outline(reference, pixels), reference, mask)
+            for pixels in (1, 2)
+        },
     }
 
 

@@ -9,21 +9,21 @@ lowest of any patient, and the share of tumour-free slices in which something is
 made on some folds and reported on others.
 """
 
-import argparse
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from held_out import held_out
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gliomask import Segmenter, Volume
-from gliomask.commands import fold_runs
 from gliomask.confidence import Calibration
-from gliomask.evaluation.cross_validation import fold_models, held_out_patients
+from gliomask.dataset import Patient
 from gliomask.metrics import confusion, dice
+from gliomask.models import ModelRecord
 from gliomask.postprocess import Postprocessing, slice_distance_mm, smooth_across_slices, without_satellites
 
 
@@ -55,18 +55,12 @@ CHOICES = (
 
 def main() -> None:
     """Read the command line and print the table."""
-    parser = argparse.ArgumentParser(description="Score what can be done with a network's probabilities, fold by fold.")
-    parser.add_argument("data", type=Path, help="the dataset's folder")
-    parser.add_argument("runs", type=Path, help="a folder with one run for each fold, or an ensemble of them")
-    options = parser.parse_args()
-    with fold_runs(options.runs) as runs:
-        print_table(options.data, runs)
+    with held_out("Score what can be done with a network's probabilities, fold by fold.") as (models, patients):
+        print_table(models, patients)
 
 
-def print_table(data: Path, runs: Path) -> None:
+def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
     """Score all choices and print them."""
-    models = fold_models(runs)
-    patients, _ = held_out_patients(data, runs, models)
     scores: dict[tuple[str, Choice], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     marked: dict[tuple[str, Choice], list[int]] = defaultdict(list)
     clean_slices = 0

@@ -6,12 +6,13 @@ Dice, IoU and pixel accuracy as the reference project defines them, on the proba
 batches of 32 held-out slices; ``gliomask train`` writes them into a record.
 """
 
-import json
 import math
 import sys
 from pathlib import Path
 
 import onnx
+
+from gliomask.models import read_record
 
 PUBLISHED = ("the reference project, as published", "by slice, leaky", "31 M", "119", "0.913", "0.841", "0.998")
 
@@ -26,13 +27,12 @@ def main(paths: list[Path]) -> None:
 
 def row(path: Path) -> tuple[str, ...]:
     """Return the cells of the training that a record tells of; its network lies beside it."""
-    record = json.loads(path.read_text(encoding="utf-8"))
-    network = onnx.load(path.with_name(record["file"])).graph
-    parameters = sum(math.prod(weights.dims) for weights in network.initializer)
-    training, scores = record["training"], record["scores"]["reference_project"]
+    record = read_record(path)
+    parameters = sum(math.prod(weights.dims) for weights in onnx.load(record.path).graph.initializer)
+    training, scores = record.training, record.scores["reference_project"]
     split = scores["split"] if training["held_out_fold"] is None else f"by patient, fold {training['held_out_fold']}"
     figures = (f"{scores['dice']:.3f}", f"{scores['iou']:.3f}", f"{scores['pixel_accuracy']:.4f}")
-    return record["recipe"], split, f"{parameters / 1e6:.2f} M", str(training["epochs"]), *figures
+    return record.recipe, split, f"{parameters / 1e6:.2f} M", str(training["epochs"]), *figures
 
 
 if __name__ == "__main__":

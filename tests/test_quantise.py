@@ -48,6 +48,22 @@ def test_a_network_is_quantised_and_compared_on_held_out_patients(data: Path, tm
     assert Segmenter(model, precision="int8").engine.precision == "int8"
 
 
+def test_the_stem_and_its_depthwise_convolution_stay_in_float32() -> None:
+    import onnx
+
+    from gliomask.training.quantise import first_layers
+
+    nodes = onnx.load(BUNDLED / "fast.onnx").graph.node
+    named = first_layers(onnx.load(BUNDLED / "fast.onnx"))
+    assert [node.op_type for node in nodes if node.name in named].count("Conv") == 2
+    # In the int8 network all convolutions but these two take what was quantised and brought back.
+    quantised = onnx.load(BUNDLED / "fast-int8.onnx").graph.node
+    made_by = {output: node.op_type for node in quantised for output in node.output}
+    in_float = [node.name for node in quantised if node.op_type == "Conv" and made_by.get(node.input[0]) != "DequantizeLinear"]
+    assert len(in_float) == 2
+    assert set(in_float) <= set(named)
+
+
 def test_int8_that_is_worse_is_not_kept(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

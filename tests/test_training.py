@@ -243,6 +243,8 @@ def test_a_training_starts_from_a_trained_network(training: ModuleType, dataset:
     (tmp_path / "bad.keras").write_bytes(b"no archive")
     with pytest.raises(InputError, match=r"bad\.keras: not a network that Keras can load"):
         training.train(patients[1:], patients[:1], still, replace(other, initial_weights=tmp_path / "bad.keras"))
+    with pytest.raises(InputError, match=r"none\.keras: no such file"):
+        training.train(patients[1:], patients[:1], still, replace(other, initial_weights=tmp_path / "none.keras"))
     fresh = replace(settings, initial_weights=None)
     with pytest.raises(InputError, match="differs in initial_weights"):
         training.train(patients[1:], patients[:1], still, fresh)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gliomask.dataset import Patient, divide, divide_slices, index_dataset, read_split
-from gliomask.errors import EngineError, InputError
+from gliomask.errors import EngineError
 from gliomask.evaluation import Protocol, evaluate_patients
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, sha256_of
@@ -26,8 +26,6 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         The data or the split cannot be used, Keras is not installed, or the export differs from the
         trained network.
     """
-    if options.initial_weights is not None and not options.initial_weights.is_file():
-        raise InputError(f"{options.initial_weights}: no such file. Give the .keras file of a training of this recipe.")
     training, validation = _divided(options, report)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # with more, sums depend on which operation ends first: no two trainings are alike

@@ -96,6 +96,8 @@ def train(
         length, seed, or other patients; nobody is held out of a recipe that is stopped by them; or the
         initial weights are missing or another network's.
     """
+    if settings.initial_weights is not None and not settings.initial_weights.is_file():
+        raise InputError(f"{settings.initial_weights}: no such file. Give the .keras file of a training of this recipe.")
     if settings.average_initial and settings.initial_weights is None:
         raise InputError("there are no initial weights to average with. Name a network to start from: --initial-weights FILE.")
     if recipe.patience is not None and not validation:
@@ -130,12 +132,9 @@ def train(
         if state.step % steps_per_epoch == 0 or time.monotonic() - saved > settings.checkpoint_s:
             _save(model, state, identity, settings.output / CHECKPOINT)
             saved = time.monotonic()
-    final = (state.best if recipe.patience is not None else state.average) or model.get_weights()
-    if settings.average_initial and settings.initial_weights is not None:
-        final = [(one + other) / 2 for one, other in zip(final, _initial_weights(settings.initial_weights, model), strict=True)]
     with _precision("float32"):
         trained = recipe.network(settings.width)
-    trained.set_weights(final)
+    trained.set_weights(_final_weights(model, state, recipe, settings))
     return trained
 
 
@@ -245,6 +244,14 @@ def _initial_weights(path: Path, model: keras.Model) -> Weights:
         )
     weights: Weights = trained.get_weights()
     return weights
+
+
+def _final_weights(model: keras.Model, state: RunState, recipe: Recipe, settings: RunSettings) -> Weights:
+    """Return what a training leaves: the best epoch's weights or the moving average; if asked, their mean with the initial ones."""
+    final = (state.best if recipe.patience is not None else state.average) or model.get_weights()
+    if not settings.average_initial or settings.initial_weights is None:
+        return final
+    return [(one + other) / 2 for one, other in zip(final, _initial_weights(settings.initial_weights, model), strict=True)]
 
 
 def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last: int) -> Iterator[tuple[Any, Any]]:
