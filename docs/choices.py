@@ -3,10 +3,10 @@
     python docs/choices.py kaggle_3m/ ensemble
 
 The second is as for ``gliomask evaluate --cross-validation``: a folder of runs, or an ensemble of
-them. One line for each way of smoothing across slices, averaging with the mirrored slice, threshold
-and smallest lesion, for all channels and for FLAIR alone: mean Dice per patient of each fold, the
-lowest of any patient, and the share of tumour-free slices in which something is marked. A choice is
-made on some folds and reported on others.
+them. One line for each way of smoothing across slices, averaging with the mirrored slice, threshold,
+smallest lesion and smallest area in a slice, for all channels and for FLAIR alone: mean Dice per
+patient of each fold, the lowest of any patient, and in what share of the slices with tumour and of
+those without something is marked. A choice is made on some folds and reported on others.
 """
 
 from collections import defaultdict
@@ -34,12 +34,15 @@ class Choice(NamedTuple):
     smoothing_mm: float = 0.0
     threshold: float = 0.5
     smallest_share: float = 0.0
+    smallest_in_slice: int = 0
+    """Pixels; slices in which fewer are marked are left unmarked."""
 
     def mask(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return the mask ``(z, y, x)`` of a case's probabilities."""
         distance_mm = slice_distance_mm(len(probability))
         smooth = smooth_across_slices(probability, self.smoothing_mm, distance_mm)
-        return without_satellites(smooth >= self.threshold, self.smallest_share, distance_mm)[0]
+        mask = without_satellites(smooth >= self.threshold, self.smallest_share, distance_mm)[0]
+        return mask & (mask.sum(axis=(1, 2), keepdims=True) >= self.smallest_in_slice)
 
 
 CHOICES = (
@@ -49,6 +52,7 @@ CHOICES = (
     *(Choice(smoothing_mm=mm, smallest_share=0.1) for mm in (1.5, 2.0, 2.5, 3.0, 4.0)),
     *(Choice(smoothing_mm=2.0, threshold=t, smallest_share=0.1) for t in (0.2, 0.3, 0.4, 0.6)),
     *(Choice(smoothing_mm=2.0, smallest_share=share) for share in (0.05, 0.2)),
+    *(Choice(smoothing_mm=2.0, smallest_share=0.1, smallest_in_slice=pixels) for pixels in (20, 80, 120)),
     Choice(True, 2.0, 0.5, 0.1),
 )
 
@@ -62,12 +66,14 @@ def main() -> None:
 def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
     """Score all choices and print them."""
     scores: dict[tuple[str, Choice], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[tuple[str, Choice], list[int]] = defaultdict(list)
     marked: dict[tuple[str, Choice], list[int]] = defaultdict(list)
-    clean_slices = 0
+    tumour_slices = clean_slices = 0
     for fold, patient in tqdm(patients):
         plain = replace(models[fold], calibration=Calibration(), postprocessing=Postprocessing())
         images, reference = patient.load()
         clean = ~reference.any(axis=(1, 2))
+        tumour_slices += int((~clean).sum())
         clean_slices += int(clean.sum())
         for name, voxels in (("all", images), ("FLAIR", images[..., 1:2])):
             for mirrored in (False, True):
@@ -76,19 +82,25 @@ def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str,
                 for choice in (c for c in CHOICES if c.mirrored == mirrored):
                     mask = choice.mask(probability)
                     scores[name, choice][fold].append(dice(confusion(mask, reference)))
-                    marked[name, choice].append(int((mask.any(axis=(1, 2)) & clean).sum()))
+                    in_slice = mask.any(axis=(1, 2))
+                    found[name, choice].append(int((in_slice & ~clean).sum()))
+                    marked[name, choice].append(int((in_slice & clean).sum()))
     folds = sorted({fold for fold, _ in patients})
-    print("| input | mirrored | smoothing mm | threshold | smallest share |", *(f"fold {f} |" for f in folds), "all | lowest | marked |")  # noqa: T201
-    print("|" + " --- |" * (8 + len(folds)))  # noqa: T201
+    ways = ("input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest in a slice, px")
+    results = ("all", "lowest", "tumour slices found", "others marked")
+    print_row([*ways, *(f"fold {fold}" for fold in folds), *results])
+    print_row(["---"] * (len(ways) + len(folds) + len(results)))
     for (name, choice), by_fold in scores.items():
         everyone = [value for values in by_fold.values() for value in values]
-        means = [f"{np.mean(by_fold[fold]):.3f}" for fold in folds]
-        share = sum(marked[name, choice]) / clean_slices
-        cells = [
-            name, "yes" if choice.mirrored else "no", f"{choice.smoothing_mm:g}", f"{choice.threshold:g}", f"{choice.smallest_share:g}",
-            *means, f"{np.mean(everyone):.3f}", f"{min(everyone):.3f}", f"{100 * share:.1f} %",
-        ]  # fmt: skip
-        print("| " + " | ".join(cells) + " |")  # noqa: T201
+        way = [name, "yes" if choice.mirrored else "no", *(f"{value:g}" for value in choice[1:])]
+        means = [f"{np.mean(values):.3f}" for values in (*(by_fold[fold] for fold in folds), everyone)]
+        shares = [f"{100 * sum(found[name, choice]) / tumour_slices:.1f} %", f"{100 * sum(marked[name, choice]) / clean_slices:.1f} %"]
+        print_row([*way, *means, f"{min(everyone):.3f}", *shares])
+
+
+def print_row(cells: Sequence[str]) -> None:
+    """Print a line of a table."""
+    print("| " + " | ".join(cells) + " |")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python docs/leak.py runs/original/original.json runs/original-leaky/original.json runs/fold0/fold0.json runs/leaky/leaky.json
 
 Dice, IoU and pixel accuracy as the reference project defines them, on the probabilities of whole
-batches of 32 held-out slices; ``gliomask train`` writes them into a record.
+batches of 32 held-out slices; ``gliomask train`` writes them into a record. The epochs are those of
+the record's own training: "more", where it went on from another's weights.
 """
 
 import math
@@ -32,7 +33,8 @@ def row(path: Path) -> tuple[str, ...]:
     training, scores = record.training, record.scores["reference_project"]
     split = scores["split"] if training["held_out_fold"] is None else f"by patient, fold {training['held_out_fold']}"
     figures = (f"{scores['dice']:.3f}", f"{scores['iou']:.3f}", f"{scores['pixel_accuracy']:.4f}")
-    return record.recipe, split, f"{parameters / 1e6:.2f} M", str(training["epochs"]), *figures
+    epochs = f"{training['epochs']}{' more' if training.get('initial_weights') else ''}"
+    return record.recipe, split, f"{parameters / 1e6:.2f} M", epochs, *figures
 
 
 if __name__ == "__main__":
