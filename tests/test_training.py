@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -299,3 +300,33 @@ def test_a_last_training_holds_nobody_out_and_has_no_scores(
     assert (tmp_path / "run" / "history.png").stat().st_size > 5_000
     assert main(["train", str(dataset), *split, "--output", str(tmp_path / "other"), "--recipe", "original", *sizes]) == 1
     assert "stops by the scores of held-out patients" in capsys.readouterr().err
+
+
+def test_whom_initial_weights_had_seen_is_known_from_their_record(
+    training: ModuleType, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gliomask.cli import main
+
+    def run(output: str, fold: str, *initial: str) -> int:
+        sizes = ("--width", "4", "--epochs", "1", "--steps-per-epoch", "1", "--recipe", "original")
+        split = ("--split", str(dataset.parent / "split.csv"), "--fold", fold)
+        return main(["train", str(dataset), *split, "--output", str(tmp_path / output), *sizes, *initial])
+
+    first = tmp_path / "first" / "model.keras"
+    assert run("first", "0") == 0
+    assert run("more", "0", "--initial-weights", str(first)) == 0
+    more = find_model(tmp_path / "more" / "model.onnx")
+    assert more.training["patients"] == find_model(tmp_path / "first" / "model.onnx").training["patients"]
+    assert not more.started_from_unknown
+
+    assert run("other", "1", "--initial-weights", str(first)) == 1
+    told = capsys.readouterr()
+    assert "patients of fold 1" in told.err and "who would be held out" in told.err
+    assert not (tmp_path / "other" / "checkpoint.npz").exists()
+
+    alone = shutil.copy(first, tmp_path / "alone.keras")
+    assert run("unknown", "1", "--initial-weights", str(alone)) == 0
+    assert "no record beside it tells whom it was trained on" in capsys.readouterr().out
+    assert find_model(tmp_path / "unknown" / "model.onnx").started_from_unknown
+    assert run("on", "1", "--initial-weights", str(tmp_path / "unknown" / "model.keras")) == 0
+    assert find_model(tmp_path / "on" / "model.onnx").started_from_unknown

@@ -245,7 +245,7 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
         "--threshold",
         type=float,
         metavar="P",
-        help="calibrated probability from which a pixel is marked (default: the model's, 0.38 for fast)",
+        help="calibrated probability from which a pixel is marked (default: the model's own)",
     )
     parser.add_argument("--threads", type=_positive, metavar="N", help=THREADS)
     parser.add_argument(

@@ -87,6 +87,11 @@ class ModelRecord:
         return self.folder / self.file
 
     @property
+    def started_from_unknown(self) -> bool:
+        """Whether the training went on from weights of which it is not known whom they had seen: ``training["patients"]`` lacks those."""
+        return bool(self.training.get("initial_weights")) and not self.training.get("initial_patients_known")
+
+    @property
     def unseen_scores(self) -> Mapping[str, Mapping[str, Any]]:
         """Scores by way of input on patients that had no part in training.
 

@@ -154,7 +154,7 @@ def _check_models(models: Mapping[str, ModelRecord], patients: Sequence[tuple[st
 
 def _notes(used: Sequence[tuple[str, ModelRecord]], left_out: LeftOut) -> Iterator[str]:
     """Yield what weakens the proof, and who is not in it."""
-    if started := [fold for fold, model in used if model.training.get("initial_weights")]:
+    if started := [fold for fold, model in used if model.started_from_unknown]:
         yield (
             f"The training of fold {', '.join(started)} started from other weights; the record does not tell which patients those had "
             "seen, so it is for you to know that they were none of these."

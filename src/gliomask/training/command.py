@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from gliomask.dataset import Patient, divide, divide_slices, index_dataset, read_split
-from gliomask.errors import EngineError
+from gliomask.errors import EngineError, InputError
 from gliomask.evaluation import Protocol, evaluate_patients
 from gliomask.io import write_text
-from gliomask.models import ModelRecord, sha256_of
+from gliomask.models import ModelRecord, read_record, sha256_of
 from gliomask.segmentation import Segmenter
 
 LEAKY = "by slice, leaky"
@@ -23,10 +23,18 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
     Raises
     ------
     InputError, EngineError, ModelError
-        The data or the split cannot be used, Keras is not installed, or the export differs from the
-        trained network.
+        The data or the split cannot be used, the initial weights have seen a patient who is to be held
+        out, Keras is not installed, or the export differs from the trained network.
     """
     training, validation = _divided(options, report)
+    seen = _seen_by(options.initial_weights) if options.initial_weights else set()
+    if seen is None:
+        report(f"{options.initial_weights}: no record beside it tells whom it was trained on, so that the new record cannot either")
+    elif not options.leaky and (both := sorted(seen & {patient.name for patient in validation})):
+        raise InputError(
+            f"{options.initial_weights}: was trained on {len(both)} of the {len(validation)} patients of fold {options.fold} "
+            f"({', '.join(both[:3])}…), who would be held out. Start from the network of the same fold, or from none."
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # with more, sums depend on which operation ends first: no two trainings are alike
     try:
@@ -50,7 +58,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
     plot_history(history, options.output / "history.png")
     model.save(options.output / f"{options.name}.keras")
     made = {
-        "patients": [p.name for p in training],
+        "patients": sorted({p.name for p in training} | (seen or set())),
         "held_out_fold": None if options.leaky else options.fold,
         "split": LEAKY if options.leaky else options.split.name if options.split else "lgg_folds.csv",
         "chosen_on_held_out": recipe.patience is not None,
@@ -60,6 +68,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         "precision": options.precision,
         "seed": options.seed,
         "initial_weights": sha256_of(options.initial_weights) if options.initial_weights else None,
+        "initial_patients_known": seen is not None,
         "average_initial": options.average_initial,
         "brain_masks": options.brain_masks is not None,
         "keras": f"{keras.__version__} on {keras.backend.backend()}",
@@ -92,6 +101,14 @@ def _divided(options: Namespace, report: Callable[[str], None]) -> tuple[list[Pa
     if aside := len({p.name for p in patients} - {p.name for p in training} - {p.name for p in validation}):
         report(f"{aside} patients of the sealed test set left out; --sealed PATIENT uses one all the same")
     return training, validation
+
+
+def _seen_by(weights: Path) -> set[str] | None:
+    """Return the patients whom a network to start from was trained on, as the record beside it tells; ``None`` if nothing does."""
+    if not weights.with_suffix(".json").is_file():
+        return None
+    record = read_record(weights.with_suffix(".json"))
+    return None if record.started_from_unknown or "patients" not in record.training else set(record.training["patients"])
 
 
 def add_scores(record: ModelRecord, held_out: Sequence[Patient], brain_masks: Path | None = None) -> ModelRecord:

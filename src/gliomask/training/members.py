@@ -15,7 +15,7 @@ from gliomask.errors import InputError, ModelError
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, sha256_of
 
-PROVENANCE = ("held_out_fold", "patients", "split", "chosen_on_held_out", "initial_weights", "brain_masks")
+PROVENANCE = ("held_out_fold", "patients", "split", "chosen_on_held_out", "initial_weights", "initial_patients_known", "brain_masks")
 """What an ensemble keeps of each member's training: whom it saw, and what weakens scores on those it did not."""
 
 UNCALIBRATED = 0.5
