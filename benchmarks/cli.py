@@ -4,10 +4,11 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks import install, memory, network, pipeline, scaling, startup, training
+from benchmarks import install, machine, memory, network, pipeline, scaling, startup, training
 from benchmarks.errors import BenchmarkError, NotMeasuredError
 from gliomask.processor import available_threads
 
@@ -59,8 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = make_parser().parse_args(arguments)
     options.command = shlex.join(["python", "-m", "benchmarks", *arguments])
+    found = machine.facts()  # before anything runs, so that the load is that of other work
     try:
-        report = options.run(options)
+        report = replace(options.run(options), facts=found)
     except (BenchmarkError, NotMeasuredError) as error:
         sys.stderr.write(f"benchmarks: {error}\n")
         return 1

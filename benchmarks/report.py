@@ -64,13 +64,15 @@ class Report:
         What gives it again.
     measured
         The measurements behind the rows, which go into the JSON as pyperf writes them.
+    facts
+        :func:`benchmarks.machine.facts` from before the start.
     """
 
     name: str
     command: str
     tables: tuple[Table, ...]
     measured: Mapping[str, Measured] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=machine.facts)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def as_markdown(self) -> str:
         """Return everything that belongs into a document."""

@@ -1,6 +1,7 @@
 """That the benchmarks run and say what they are for. No time is asserted: other tests run beside these."""
 
 import json
+import os
 import platform
 import re
 import sys
@@ -14,13 +15,13 @@ import numpy as np
 import pyperf
 import pytest
 
-from benchmarks import install, network, pipeline, rounds, scaling, training
+from benchmarks import install, network, pipeline, rounds, scaling, startup, training
 from benchmarks.cli import BENCHMARKS, EXAMPLES, main, make_parser
 from benchmarks.cohort import first_slices, head
 from benchmarks.effort import Effort
 from benchmarks.errors import BenchmarkError, NotMeasuredError
 from benchmarks.peak import contenders as peaks
-from benchmarks.report import significant
+from benchmarks.report import Report, significant
 from benchmarks.rounds import Call, Contender, Measured, measure
 from benchmarks.work import onnx_gflop, unet_gflop
 from gliomask.models import DEFAULT, find_model
@@ -253,6 +254,21 @@ def test_every_benchmark_has_help_with_an_example_that_parses(benchmark: Any, ca
     example = EXAMPLES[benchmark.NAME]
     assert example in capsys.readouterr().out
     assert make_parser().parse_args(example.split()[3:]).run is benchmark.run
+
+
+def test_the_load_is_that_of_before_the_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    load = [0.1]
+    monkeypatch.setattr(os, "getloadavg", lambda: (load[0], 0.0, 0.0))
+
+    def busy(_: Any) -> Report:
+        load[0] = 2.0
+        return Report("startup", "", ())
+
+    monkeypatch.setattr(startup, "run", busy)
+    assert main(["startup"]) == 0
+    assert "other work" not in capsys.readouterr().out
+    assert main(["startup"]) == 0
+    assert "other work (load 2.0 before the start)" in capsys.readouterr().out
 
 
 def test_what_cannot_be_measured_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
