@@ -37,3 +37,13 @@ def test_the_moved_outline_keeps_to_its_slice(ceiling: dict[str, Any]) -> None:
     assert wider.sum() == 100 + 40
     assert narrower.sum() == 64
     assert not wider[[0, 2]].any()
+
+
+def test_half_the_resolution_keeps_what_is_two_pixels_wide(ceiling: dict[str, Any]) -> None:
+    reference = np.zeros((2, 40, 40), bool)
+    reference[0, 10:20, 10:20] = True
+    drawn = ceiling["halved"](reference)
+    assert np.array_equal(drawn, reference)
+    line = np.zeros((1, 40, 40), bool)
+    line[0, 18] = True
+    assert not ceiling["halved"](line).any()
