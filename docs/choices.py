@@ -9,7 +9,7 @@ patient of each fold, the lowest of any patient, and in what share of the slices
 those without something is marked. A choice is made on some folds and reported on others.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -66,8 +66,8 @@ def main() -> None:
 def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
     """Score all choices and print them."""
     scores: dict[tuple[str, Choice], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    found: dict[tuple[str, Choice], list[int]] = defaultdict(list)
-    marked: dict[tuple[str, Choice], list[int]] = defaultdict(list)
+    found: Counter[tuple[str, Choice]] = Counter()
+    marked: Counter[tuple[str, Choice]] = Counter()
     tumour_slices = clean_slices = 0
     for fold, patient in tqdm(patients):
         plain = replace(models[fold], calibration=Calibration(), postprocessing=Postprocessing())
@@ -83,8 +83,8 @@ def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str,
                     mask = choice.mask(probability)
                     scores[name, choice][fold].append(dice(confusion(mask, reference)))
                     in_slice = mask.any(axis=(1, 2))
-                    found[name, choice].append(int((in_slice & ~clean).sum()))
-                    marked[name, choice].append(int((in_slice & clean).sum()))
+                    found[name, choice] += int((in_slice & ~clean).sum())
+                    marked[name, choice] += int((in_slice & clean).sum())
     folds = sorted({fold for fold, _ in patients})
     ways = ("input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest in a slice, px")
     results = ("all", "lowest", "tumour slices found", "others marked")
@@ -94,7 +94,7 @@ def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str,
         everyone = [value for values in by_fold.values() for value in values]
         way = [name, "yes" if choice.mirrored else "no", *(f"{value:g}" for value in choice[1:])]
         means = [f"{np.mean(values):.3f}" for values in (*(by_fold[fold] for fold in folds), everyone)]
-        shares = [f"{100 * sum(found[name, choice]) / tumour_slices:.1f} %", f"{100 * sum(marked[name, choice]) / clean_slices:.1f} %"]
+        shares = [f"{100 * found[name, choice] / tumour_slices:.1f} %", f"{100 * marked[name, choice] / clean_slices:.1f} %"]
         print_row([*way, *means, f"{min(everyone):.3f}", *shares])
 
 

@@ -167,10 +167,8 @@ def _confidence(found: Mapping[str, Any]) -> str:
 def _training(record: ModelRecord) -> str:
     t = record.training
     held_out = "nobody held out" if t["held_out_fold"] is None else f"fold {t['held_out_fold']} of `{t['split']}` held out"
-    started = " more from another training's weights" if t.get("initial_weights") else ""
-    averaged = ", averaged with those weights" if t.get("average_initial") else ""
     return (
-        f"Recipe `{record.recipe}`, {len(t['patients'])} patients, {held_out}, {t['epochs']} epochs{started}{averaged},\n"
+        f"Recipe `{record.recipe}`, {len(t['patients'])} patients, {held_out}, {record.schedule},\n"
         f"{t['precision']}, seed {t['seed']}, Keras {t['keras']}. Exported to ONNX; the largest difference of its probabilities from\n"
         f"Keras's is {record.scores['export_difference']:.1e}. SHA-256 of `{record.file}`:\n`{record.sha256}`."
     )

@@ -92,6 +92,15 @@ class ModelRecord:
         return bool(self.training.get("initial_weights")) and not self.training.get("initial_patients_known")
 
     @property
+    def schedule(self) -> str:
+        """How long the training was and from what it went on, in words; empty where the record does not tell."""
+        if "epochs" not in self.training:
+            return ""
+        more = " more from another training's weights" if self.training.get("initial_weights") else ""
+        averaged = ", averaged with those weights" if self.training.get("average_initial") else ""
+        return f"{self.training['epochs']} epochs{more}{averaged}"
+
+    @property
     def unseen_scores(self) -> Mapping[str, Mapping[str, Any]]:
         """Scores by way of input on patients that had no part in training.
 

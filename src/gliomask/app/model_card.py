@@ -112,10 +112,7 @@ def training_words(model: ModelRecord) -> list[str]:
             "Nobody was held out. The scores are those of its cross-validation: networks of the same recipe, each trained without one fold "
             "of the patients and scored on that."
         )
-    more = " more from another training's weights" if training.get("initial_weights") else ""
-    averaged = "averaged with those weights" if training.get("average_initial") else ""
-    epochs = f"{training['epochs']} epochs{more}" if "epochs" in training else ""
-    made = [f"recipe {model.recipe}" if model.recipe else "", epochs, averaged]
+    made = [f"recipe {model.recipe}" if model.recipe else "", model.schedule]
     if any(made):
         facts.append(f"{', '.join(filter(None, made)).capitalize()}.")
     return facts

@@ -27,14 +27,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         out, Keras is not installed, or the export differs from the trained network.
     """
     training, validation = _divided(options, report)
-    seen = _seen_by(options.initial_weights) if options.initial_weights else set()
-    if seen is None:
-        report(f"{options.initial_weights}: no record beside it tells whom it was trained on, so that the new record cannot either")
-    elif not options.leaky and (both := sorted(seen & {patient.name for patient in validation})):
-        raise InputError(
-            f"{options.initial_weights}: was trained on {len(both)} of the {len(validation)} patients of fold {options.fold} "
-            f"({', '.join(both[:3])}…), who would be held out. Start from the network of the same fold, or from none."
-        )
+    seen = _seen_before(options, validation, report)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # with more, sums depend on which operation ends first: no two trainings are alike
     try:
@@ -103,12 +96,22 @@ def _divided(options: Namespace, report: Callable[[str], None]) -> tuple[list[Pa
     return training, validation
 
 
-def _seen_by(weights: Path) -> set[str] | None:
-    """Return the patients whom a network to start from was trained on, as the record beside it tells; ``None`` if nothing does."""
-    if not weights.with_suffix(".json").is_file():
+def _seen_before(options: Namespace, validation: Sequence[Patient], report: Callable[[str], None]) -> set[str] | None:
+    """Return whom the initial weights were trained on, as the record beside them tells; ``None`` if nothing does, which is reported."""
+    weights = options.initial_weights
+    if weights is None:
+        return set()
+    record = read_record(weights.with_suffix(".json")) if weights.with_suffix(".json").is_file() else None
+    if record is None or record.started_from_unknown or "patients" not in record.training:
+        report(f"{weights}: no record beside it tells whom it was trained on, so that the new record cannot either")
         return None
-    record = read_record(weights.with_suffix(".json"))
-    return None if record.started_from_unknown or "patients" not in record.training else set(record.training["patients"])
+    seen = set(record.training["patients"])
+    if not options.leaky and (both := sorted(seen & {patient.name for patient in validation})):
+        raise InputError(
+            f"{weights}: was trained on {len(both)} of the {len(validation)} patients of fold {options.fold} "
+            f"({', '.join(both[:3])}…), who would be held out. Start from the network of the same fold, or from none."
+        )
+    return seen
 
 
 def add_scores(record: ModelRecord, held_out: Sequence[Patient], brain_masks: Path | None = None) -> ModelRecord:
