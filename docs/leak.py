@@ -1,41 +1,84 @@
-"""What a split by slice adds to the scores: the table of docs/experiments.md from the records of trainings.
+"""What a split by slice adds to the scores: the table of docs/experiments.md.
 
-    python docs/leak.py runs/original/original.json runs/original-leaky/original.json runs/fold0/fold0.json runs/leaky/leaky.json
+    python docs/leak.py kaggle_3m/ runs/original/original.onnx runs/original-leaky/original.onnx runs/fold0/fold0.onnx runs/leaky/leaky.onnx
 
-Dice, IoU and pixel accuracy as the reference project defines them, on the probabilities of whole
-batches of 32 held-out slices; ``gliomask train`` writes them into a record. The epochs are those of
+Dice, IoU and pixel accuracy as the reference project defines them, over batches of 32 of the slices
+held out of each model's training: on its probabilities, as that project does, and on what is given
+to a user, its masks cut at 0.5. Nothing is calibrated, smoothed or left out. The epochs are those of
 the record's own training: "more", where it went on from another's weights.
 """
 
+import argparse
 import math
-import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from gliomask.models import read_record
+from gliomask import Segmenter, Volume
+from gliomask.confidence import Calibration
+from gliomask.dataset import Patient, divide, divide_slices, index_dataset, read_split
+from gliomask.models import ModelRecord, find_model
+from gliomask.postprocess import Postprocessing
+from gliomask.training.command import LEAKY
+from gliomask.training.loop import reference_scores
 
-PUBLISHED = ("the reference project, as published", "by slice, leaky", "31 M", "119", "0.913", "0.841", "0.998")
+HEADINGS = ("recipe", "split", "parameters", "epochs", "Dice", "IoU", "pixel accuracy", "Dice of masks", "IoU of masks")
+PUBLISHED = ("the reference project, as published", LEAKY, "31 M", "119", "0.913", "0.841", "0.998", "", "")
 
 
-def main(paths: list[Path]) -> None:
-    """Print a row for each record."""
-    rows = [PUBLISHED, *(row(path) for path in paths)]
-    print("| recipe | split | parameters | epochs | Dice | IoU | pixel accuracy |\n|" + " --- |" * 7)  # noqa: T201
-    for cells in rows:
-        print(f"| {' | '.join(cells)} |")  # noqa: T201
+def main() -> None:
+    """Print a row for each model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="the dataset's folder")
+    parser.add_argument("models", type=Path, nargs="+", help="networks that gliomask train wrote, or ensembles of them, with their records")
+    options = parser.parse_args()
+    patients = index_dataset(options.data)
+    print(f"| {' | '.join(HEADINGS)} |\n|" + " --- |" * len(HEADINGS))  # noqa: T201
+    print(f"| {' | '.join(PUBLISHED)} |")  # noqa: T201
+    for model in options.models:
+        print(f"| {' | '.join(row(find_model(model), patients))} |", flush=True)  # noqa: T201
 
 
-def row(path: Path) -> tuple[str, ...]:
-    """Return the cells of the training that a record tells of; its network lies beside it."""
-    record = read_record(path)
+def row(record: ModelRecord, patients: Sequence[Patient]) -> tuple[str, ...]:
+    """Return a model's cells of the table."""
+    networks: list[dict[str, Any]] = record.training.get("members", [record.training])
+    split, held_out = held_out_of(networks, patients)
     parameters = sum(math.prod(weights.dims) for weights in onnx.load(record.path).graph.initializer)
-    training, scores = record.training, record.scores["reference_project"]
-    split = scores["split"] if training["held_out_fold"] is None else f"by patient, fold {training['held_out_fold']}"
-    figures = (f"{scores['dice']:.3f}", f"{scores['iou']:.3f}", f"{scores['pixel_accuracy']:.4f}")
-    epochs = f"{training['epochs']}{' more' if training.get('initial_weights') else ''}"
-    return record.recipe, split, f"{parameters / 1e6:.2f} M", epochs, *figures
+    probabilities, masks = predictions(record, held_out)
+    soft = reference_scores(probabilities, masks)
+    cut = reference_scores([(p >= 0.5).astype(np.float32) for p in probabilities], masks)
+    name = f"{record.recipe}, the mean of {len(networks)}" if len(networks) > 1 else record.recipe
+    more = " more" if record.training.get("initial_weights") else ""
+    epochs = f"{record.training['epochs']}{more}" if len(networks) == 1 else ""
+    return (
+        f"{name}, mirrored" if record.mirrored else name, split, f"{parameters / 1e6:.2f} M", epochs,
+        f"{soft['dice']:.3f}", f"{soft['iou']:.3f}", f"{soft['pixel_accuracy']:.4f}", f"{cut['dice']:.3f}", f"{cut['iou']:.3f}",
+    )  # fmt: skip
+
+
+def held_out_of(networks: Sequence[dict[str, Any]], patients: Sequence[Patient]) -> tuple[str, list[Patient]]:
+    """Return the split that all the trainings share, in words, and what was held out of them."""
+    splits = {(training["split"], training["held_out_fold"]) for training in networks}
+    if len(splits) > 1:
+        raise SystemExit(f"these networks were not trained on one split but on {sorted(map(str, splits))}.")
+    split, fold = splits.pop()
+    if split == LEAKY:
+        return LEAKY, divide_slices(patients)[1]
+    return f"by patient, fold {fold}", divide(patients, read_split(None), fold)[1]
+
+
+def predictions(record: ModelRecord, held_out: Sequence[Patient]) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
+    """Return the network's own probabilities and the reference masks of each patient, ``(z, y, x)``."""
+    bare = replace(record, calibration=Calibration(), postprocessing=Postprocessing(), quantised=None)
+    segmenter = Segmenter(bare, force=True)
+    pairs = [patient.load() for patient in held_out]
+    return [segmenter.segment(Volume(images)).probability for images, _ in pairs], [reference for _, reference in pairs]
 
 
 if __name__ == "__main__":
-    main([Path(path) for path in sys.argv[1:]])
+    main()

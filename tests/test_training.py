@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from gliomask import InputError, ModelError, Segmenter
+from gliomask import InputError, ModelError, Segmenter, Volume
 from gliomask.evaluation.cross_validation import fold_models
 from gliomask.io import read_image
 from gliomask.models import find_model
@@ -281,6 +282,23 @@ def test_a_leaky_training_says_so(training: ModuleType, dataset: Path, tmp_path:
     assert "held_out" not in record.scores and len(record.training["history"]) == 1
     with pytest.raises(InputError, match="proves nothing"):
         fold_models(tmp_path)
+    from gliomask.dataset import divide_slices, index_dataset
+
+    # The table of docs/leak.py scores the same held-out slices, and their masks beside them; all are in one batch here.
+    made = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "leak.py"))
+    (what, split, parameters, epochs, *figures) = made["row"](record, index_dataset(dataset))
+    assert (what, split, parameters, epochs) == ("original", "by slice, leaky", "0.12 M", "1")
+    cases = [patient.load() for patient in divide_slices(index_dataset(dataset))[1]]
+    y = np.concatenate([reference for _, reference in cases])
+    p = np.concatenate([Segmenter(record, force=True).segment(Volume(images)).probability for images, _ in cases])
+    wanted = []
+    for q in (p, (p >= 0.5).astype(np.float32)):
+        shared, both = (y * q).sum(), y.sum() + q.sum()
+        wanted += [(2 * shared + 100) / (both + 100), (shared + 100) / (both - shared + 100)]
+    wanted.insert(2, ((p >= 0.5) == y).mean())
+    assert [float(figure) for figure in figures] == pytest.approx(wanted, abs=6e-4)
+    with pytest.raises(SystemExit, match="not trained on one split"):
+        made["held_out_of"]([record.training, {"split": "lgg_folds.csv", "held_out_fold": "0"}], [])
 
 
 def test_a_last_training_holds_nobody_out_and_has_no_scores(
@@ -330,3 +348,8 @@ def test_whom_initial_weights_had_seen_is_known_from_their_record(
     assert find_model(tmp_path / "unknown" / "model.onnx").started_from_unknown
     assert run("on", "1", "--initial-weights", str(tmp_path / "unknown" / "model.keras")) == 0
     assert find_model(tmp_path / "on" / "model.onnx").started_from_unknown
+
+    capsys.readouterr()
+    assert run("nothing", "0", "--initial-weights", str(tmp_path / "none.keras")) == 1
+    told = capsys.readouterr()
+    assert "none.keras: no such file" in told.err and "no record" not in told.out

@@ -99,7 +99,7 @@ def _divided(options: Namespace, report: Callable[[str], None]) -> tuple[list[Pa
 def _seen_before(options: Namespace, validation: Sequence[Patient], report: Callable[[str], None]) -> set[str] | None:
     """Return whom the initial weights were trained on, as the record beside them tells; ``None`` if nothing does, which is reported."""
     weights = options.initial_weights
-    if weights is None:
+    if weights is None or not weights.is_file():  # a missing file is the training's to tell
         return set()
     record = read_record(weights.with_suffix(".json")) if weights.with_suffix(".json").is_file() else None
     if record is None or record.started_from_unknown or "patients" not in record.training:

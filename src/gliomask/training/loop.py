@@ -163,21 +163,27 @@ def validate(model: keras.Model, cases: Sequence[Case], size: int, stride: int =
     }
 
 
-def batch_scores(model: keras.Model, cases: Sequence[Case], size: int, batch_size: int = 32, seed: int = 0) -> dict[str, float]:
-    """Return Dice, IoU and pixel accuracy as the reference project defines them, over all slices of the cases.
+def batch_scores(model: keras.Model, cases: Sequence[Case], size: int) -> dict[str, float]:
+    """Return what :func:`reference_scores` gives for a network's probabilities of whole slices, seen at *size* x *size*."""
+    return reference_scores([_probability(model, case, size) for case in cases], [case.masks[..., 0] for case in cases])
+
+
+def reference_scores(
+    probabilities: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_]], batch_size: int = 32, seed: int = 0
+) -> dict[str, float]:
+    """Return Dice, IoU and pixel accuracy as the reference project defines them, over all slices of the cases ``(z, y, x)``.
 
     On the probabilities of a whole batch, averaged over batches: :func:`soft_dice` and
     :func:`soft_iou`; accuracy at 0.5. Slices are shuffled over patients first, as a random split
     is. Such figures are not comparable with Dice per patient.
     """
-    probabilities = [_probability(model, case, size) for case in cases]
-    slices = [(number, z) for number, case in enumerate(cases) for z in range(len(case.images))]
+    slices = [(number, z) for number, case in enumerate(probabilities) for z in range(len(case))]
     order = np.random.default_rng(seed).permutation(len(slices))
     rows = []
     for start in range(0, len(order), batch_size):
         drawn = [slices[i] for i in order[start : start + batch_size]]
-        probability = np.stack([probabilities[number][z] for number, z in drawn])[..., None]
-        mask = np.stack([cases[number].masks[z, ..., :1] for number, z in drawn]).astype(np.float32)
+        probability = np.stack([probabilities[number][z] for number, z in drawn])
+        mask = np.stack([masks[number][z] for number, z in drawn]).astype(np.float32)
         rows.append([float(metric(mask, probability)) for metric in (soft_dice, soft_iou, binary_pixel_accuracy)])
     means = np.mean(rows, axis=0)
     return {"slices": len(slices)} | dict(zip(("dice", "iou", "pixel_accuracy"), map(float, means), strict=True))
