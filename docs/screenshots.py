@@ -22,7 +22,7 @@ import nibabel
 import numpy as np
 from drawn_cohort import files
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 FOLDER = Path(__file__).with_name("screenshots")
 PATIENCE_MS = 240_000
@@ -112,7 +112,9 @@ def open_model(page: Page) -> None:
 
 def open_page(page: Page, name: str) -> None:
     """Follow the navigation's link."""
-    page.get_by_role("link", name=name, exact=True).click()
+    link = page.get_by_role("link", name=name, exact=True)
+    expect(link).to_have_count(1, timeout=PATIENCE_MS)  # a slow first run of the page shows the navigation twice for a moment
+    link.click()
 
 
 SHOTS: dict[str, Shot] = {
