@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 from held_out import held_out
+from markdown_table import print_head, print_row
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion, generate_binary_structure
 from tqdm import tqdm
@@ -59,10 +60,9 @@ def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str,
         scores["the reference itself, drawn at half the resolution"].append(dice(confusion(halved(reference), reference)))
         scores["the wider one against the narrower one"].append(dice(confusion(*readings.values())))
     scores[f"as it is, without the {LOWEST} patients who score lowest"] = sorted(scores["as it is"])[LOWEST:]
-    print("| mask | Dice, mean | median | lowest | under 0.75 |\n| --- | --- | --- | --- | --- |")  # noqa: T201
+    print_head(["mask", "Dice, mean", "median", "lowest", "under 0.75"])
     for what, values in scores.items():
-        row = (f"{np.mean(values):.3f}", f"{np.median(values):.3f}", f"{min(values):.3f}", f"{sum(v < 0.75 for v in values)}")
-        print(f"| {what} | {' | '.join(row)} |")  # noqa: T201
+        print_row([what, f"{np.mean(values):.3f}", f"{np.median(values):.3f}", f"{min(values):.3f}", f"{sum(v < 0.75 for v in values)}"])
 
 
 def put_right(mask: Mask, reference: Mask) -> dict[str, Mask]:

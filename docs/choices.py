@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from held_out import held_out
+from markdown_table import print_head, print_row
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -88,19 +89,13 @@ def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str,
     folds = sorted({fold for fold, _ in patients})
     ways = ("input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest in a slice, px")
     results = ("all", "lowest", "tumour slices found", "others marked")
-    print_row([*ways, *(f"fold {fold}" for fold in folds), *results])
-    print_row(["---"] * (len(ways) + len(folds) + len(results)))
+    print_head([*ways, *(f"fold {fold}" for fold in folds), *results])
     for (name, choice), by_fold in scores.items():
         everyone = [value for values in by_fold.values() for value in values]
         way = [name, "yes" if choice.mirrored else "no", *(f"{value:g}" for value in choice[1:])]
         means = [f"{np.mean(values):.3f}" for values in (*(by_fold[fold] for fold in folds), everyone)]
         shares = [f"{100 * found[name, choice] / tumour_slices:.1f} %", f"{100 * marked[name, choice] / clean_slices:.1f} %"]
         print_row([*way, *means, f"{min(everyone):.3f}", *shares])
-
-
-def print_row(cells: Sequence[str]) -> None:
-    """Print a line of a table."""
-    print("| " + " | ".join(cells) + " |")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from markdown_table import print_head, print_row
 from numpy.typing import NDArray
 
 from gliomask import Segmenter, Volume
 from gliomask.confidence import Calibration
-from gliomask.dataset import Patient, divide, divide_slices, index_dataset, read_split
+from gliomask.dataset import Patient, divide_slices, index_dataset
+from gliomask.evaluation.protocol import role_of
+from gliomask.evaluation.scores import HELD_OUT
 from gliomask.models import ModelRecord, find_model
 from gliomask.postprocess import Postprocessing
 from gliomask.training.command import LEAKY
@@ -38,16 +41,16 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+", help="networks that gliomask train wrote, or ensembles of them, with their records")
     options = parser.parse_args()
     patients = index_dataset(options.data)
-    print(f"| {' | '.join(HEADINGS)} |\n|" + " --- |" * len(HEADINGS))  # noqa: T201
-    print(f"| {' | '.join(PUBLISHED)} |")  # noqa: T201
+    print_head(HEADINGS)
+    print_row(PUBLISHED)
     for model in options.models:
-        print(f"| {' | '.join(row(find_model(model), patients))} |", flush=True)  # noqa: T201
+        print_row(row(find_model(model), patients))
 
 
 def row(record: ModelRecord, patients: Sequence[Patient]) -> tuple[str, ...]:
     """Return a model's cells of the table."""
-    networks: list[dict[str, Any]] = record.training.get("members", [record.training])
-    split, held_out = held_out_of(networks, patients)
+    networks = trainings(record)
+    split, held_out = held_out_of(record, patients)
     parameters = sum(math.prod(weights.dims) for weights in onnx.load(record.path).graph.initializer)
     probabilities, masks = predictions(record, held_out)
     soft = reference_scores(probabilities, masks)
@@ -61,21 +64,30 @@ def row(record: ModelRecord, patients: Sequence[Patient]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def held_out_of(networks: Sequence[dict[str, Any]], patients: Sequence[Patient]) -> tuple[str, list[Patient]]:
+def trainings(record: ModelRecord) -> list[dict[str, Any]]:
+    """Return what the record tells of the training of each network in the file, one or an ensemble's."""
+    members: list[dict[str, Any]] = record.training.get("members", [record.training])
+    return members
+
+
+def held_out_of(record: ModelRecord, patients: Sequence[Patient]) -> tuple[str, list[Patient]]:
     """Return the split that all the trainings share, in words, and what was held out of them."""
-    splits = {(training["split"], training["held_out_fold"]) for training in networks}
+    splits = {(training["split"], training["held_out_fold"]) for training in trainings(record)}
     if len(splits) > 1:
-        raise SystemExit(f"these networks were not trained on one split but on {sorted(map(str, splits))}.")
+        raise SystemExit(f"{record.path}: its networks were not trained on one split but on {sorted(map(str, splits))}.")
     split, fold = splits.pop()
     if split == LEAKY:
         return LEAKY, divide_slices(patients)[1]
-    return f"by patient, fold {fold}", divide(patients, read_split(None), fold)[1]
+    held_out = [patient for patient in patients if role_of(patient.name, record) == HELD_OUT]
+    if not held_out:
+        raise SystemExit(f"{record.path}: nobody in the dataset was held out of its training, so that there is nothing to score.")
+    return f"by patient, fold {fold}", held_out
 
 
 def predictions(record: ModelRecord, held_out: Sequence[Patient]) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
     """Return the network's own probabilities and the reference masks of each patient, ``(z, y, x)``."""
-    bare = replace(record, calibration=Calibration(), postprocessing=Postprocessing(), quantised=None)
-    segmenter = Segmenter(bare, force=True)
+    bare = replace(record, calibration=Calibration(), postprocessing=Postprocessing())
+    segmenter = Segmenter(bare, precision="float32", force=True)
     pairs = [patient.load() for patient in held_out]
     return [segmenter.segment(Volume(images)).probability for images, _ in pairs], [reference for _, reference in pairs]
 

@@ -282,6 +282,8 @@ def test_a_leaky_training_says_so(training: ModuleType, dataset: Path, tmp_path:
     assert "held_out" not in record.scores and len(record.training["history"]) == 1
     with pytest.raises(InputError, match="proves nothing"):
         fold_models(tmp_path)
+    from dataclasses import replace
+
     from gliomask.dataset import divide_slices, index_dataset
 
     # The table of docs/leak.py scores the same held-out slices, and their masks beside them; all are in one batch here.
@@ -298,7 +300,9 @@ def test_a_leaky_training_says_so(training: ModuleType, dataset: Path, tmp_path:
     wanted.insert(2, ((p >= 0.5) == y).mean())
     assert [float(figure) for figure in figures] == pytest.approx(wanted, abs=6e-4)
     with pytest.raises(SystemExit, match="not trained on one split"):
-        made["held_out_of"]([record.training, {"split": "lgg_folds.csv", "held_out_fold": "0"}], [])
+        made["held_out_of"](replace(record, training={"members": [record.training, {"split": "lgg_folds.csv", "held_out_fold": "0"}]}), [])
+    with pytest.raises(SystemExit, match="nobody in the dataset was held out"):
+        made["held_out_of"](replace(record, training={**record.training, "split": "split.csv"}), [])
 
 
 def test_a_last_training_holds_nobody_out_and_has_no_scores(
