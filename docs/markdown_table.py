@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 
 def print_head(headings: Sequence[str]) -> None:
-    """Print the first two lines of a table."""
+    """Print the first two lines of a table, after the empty line that Markdown has before one."""
+    print(flush=True)  # noqa: T201
     print_row(headings)
     print_row(["---"] * len(headings))
 

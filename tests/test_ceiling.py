@@ -47,3 +47,10 @@ def test_half_the_resolution_keeps_what_is_two_pixels_wide(ceiling: dict[str, An
     line = np.zeros((1, 40, 40), bool)
     line[0, 18] = True
     assert not ceiling["halved"](line).any()
+
+
+def test_slices_count_from_the_nearest_with_tumour(ceiling: dict[str, Any]) -> None:
+    mask = np.zeros((6, 4, 4), bool)
+    assert ceiling["slices_away"](mask).tolist() == [6] * 6
+    mask[1, 2, 2] = mask[2, 0, 0] = True
+    assert ceiling["slices_away"](mask).tolist() == [1, 0, 0, 1, 2, 3]

@@ -324,6 +324,23 @@ def test_a_last_training_holds_nobody_out_and_has_no_scores(
     assert "stops by the scores of held-out patients" in capsys.readouterr().err
 
 
+def test_the_last_round_goes_on_from_fast_for_the_overlap_alone(training: ModuleType, dataset: Path, tmp_path: Path) -> None:
+    from gliomask.cli import main
+
+    def run(output: str, *recipe: str) -> list[dict[str, float]]:
+        sizes = ("--width", "8", "--epochs", "1", "--steps-per-epoch", "1")
+        split = ("--split", str(dataset.parent / "split.csv"), "--fold", "none")
+        assert main(["train", str(dataset), *split, "--output", str(tmp_path / output), *sizes, *recipe]) == 0
+        history: list[dict[str, float]] = find_model(tmp_path / output / "model.onnx").training["history"]
+        return history
+
+    (first,) = run("first")
+    (last,) = run("last", "--recipe", "fast-dice", "--initial-weights", str(tmp_path / "first" / "model.keras"), "--average-initial")
+    assert first["loss"] > 1.1 * (1.0 - first["soft_dice"])
+    assert last["loss"] == pytest.approx(1.0 - last["soft_dice"], abs=1e-3)
+    assert find_model(tmp_path / "last" / "model.onnx").recipe == "fast-dice"
+
+
 def test_whom_initial_weights_had_seen_is_known_from_their_record(
     training: ModuleType, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -142,7 +142,13 @@ def _add_train(verbs: Any) -> None:
     )  # fmt: skip
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
-    parser.add_argument("--recipe", choices=("fast", "original"), default="fast", help="how to train (default: %(default)s)")
+    parser.add_argument(
+        "--recipe",
+        choices=("fast", "fast-dice", "original"),
+        default="fast",
+        help="how to train: fast; fast-dice, a last round from the --initial-weights that fast left; or the reference project's original "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--name", type=_plain_name, default="model", help="what to call the exported model (default: %(default)s)")
     parser.add_argument(
         "--fold",
@@ -162,7 +168,7 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument("--steps-per-epoch", type=_positive, metavar="N", help="in place of the recipe's")
     parser.add_argument("--width", type=_positive, metavar="N", help="filters of the first level (fast: a multiple of 8)")
     parser.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
-    parser.add_argument("--initial-weights", type=Path, metavar="FILE", help="start from a trained network of the same recipe's (.keras)")
+    parser.add_argument("--initial-weights", type=Path, metavar="FILE", help="start from a trained network of the recipe's kind (.keras)")
     parser.add_argument(
         "--average-initial", action="store_true", help="export the mean of the initial weights and of those that the training ends with"
     )

@@ -97,7 +97,7 @@ def train(
         initial weights are missing or another network's.
     """
     if settings.initial_weights is not None and not settings.initial_weights.is_file():
-        raise InputError(f"{settings.initial_weights}: no such file. Give the .keras file of a training of this recipe.")
+        raise InputError(f"{settings.initial_weights}: no such file. Give the .keras file of a training of the same network.")
     if settings.average_initial and settings.initial_weights is None:
         raise InputError("there are no initial weights to average with. Name a network to start from: --initial-weights FILE.")
     if recipe.patience is not None and not validation:
@@ -242,7 +242,7 @@ def _initial_weights(path: Path, model: keras.Model) -> Weights:
     try:
         trained = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its parts do
-        raise InputError(f"{path}: not a network that Keras can load. Give the .keras file of a training of this recipe.") from error
+        raise InputError(f"{path}: not a network that Keras can load. Give the .keras file of a training of the same network.") from error
     shapes, wanted = ([w.shape for w in m.get_weights()] for m in (trained, model))
     if shapes != wanted:
         raise InputError(
