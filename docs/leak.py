@@ -5,7 +5,8 @@
 Dice, IoU and pixel accuracy as the reference project defines them, over batches of 32 of the slices
 held out of each model's training: on its probabilities, as that project does, and on what is given
 to a user, its masks cut at 0.5. Nothing is calibrated, smoothed or left out. The epochs are those of
-the record's own training: "more", where it went on from another's weights.
+the record's own training: "more", where it went on from another's weights, "averaged", where the mean
+with those was kept.
 """
 
 import argparse
@@ -57,6 +58,7 @@ def row(record: ModelRecord, patients: Sequence[Patient]) -> tuple[str, ...]:
     cut = reference_scores([(p >= 0.5).astype(np.float32) for p in probabilities], masks)
     name = f"{record.recipe}, the mean of {len(networks)}" if len(networks) > 1 else record.recipe
     more = " more" if record.training.get("initial_weights") else ""
+    more += ", averaged" if record.training.get("average_initial") else ""
     epochs = f"{record.training['epochs']}{more}" if len(networks) == 1 else ""
     return (
         f"{name}, mirrored" if record.mirrored else name, split, f"{parameters / 1e6:.2f} M", epochs,
