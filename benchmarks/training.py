@@ -22,7 +22,7 @@ INPUT = "input pipeline"
 STEP = "training step"
 PRECISIONS = ("float32", "mixed_bfloat16")
 CONVERTED = "uint8 to float32"
-CROPS = {"fast": (128, 192), "original": (256,)}
+CROPS = {"fast": (128, 192), "fast-dice": (128, 192), "original": (256,)}
 """Height and width of each stage's crop, here as well so that only the workers load Keras; what differs from the recipe is refused."""
 
 COLUMNS = (

@@ -119,7 +119,7 @@ def test_the_crops_are_those_of_the_recipes() -> None:
     pytest.importorskip("keras")
     from gliomask.training.recipes import RECIPES
 
-    assert {name: tuple(stage.size for stage in RECIPES[name].stages) for name in training.CROPS} == training.CROPS
+    assert {name: tuple(stage.size for stage in recipe.stages) for name, recipe in RECIPES.items()} == training.CROPS
 
 
 def test_startup_of_commands_and_page(run: Run) -> None:
