@@ -39,7 +39,7 @@ LOWEST = 10
 
 def main() -> None:
     """Read the command line and print the table."""
-    with held_out("Take apart what is missing from a Dice of 1.") as (models, patients):
+    with held_out("Take apart what is missing from a Dice of 1.") as (models, patients, _):
         print_table(models, patients)
 
 

@@ -60,7 +60,7 @@ CHOICES = (
 
 def main() -> None:
     """Read the command line and print the table."""
-    with held_out("Score what can be done with a network's probabilities, fold by fold.") as (models, patients):
+    with held_out("Score what can be done with a network's probabilities, fold by fold.") as (models, patients, _):
         print_table(models, patients)
 
 

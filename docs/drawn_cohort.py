@@ -1,7 +1,14 @@
-"""Scans of heads that a program draws, some with their reference masks, for the pictures of the pages over many cases: nobody's scans."""
+"""Scans of heads that a program draws, with their reference masks, for the pictures of the pages over many cases: nobody's scans.
+
+    python docs/drawn_cohort.py heads/
+
+writes them, for ``gliomask segment heads/ --output masks/`` and ``gliomask evaluate masks/ --reference-masks heads/``.
+"""
 
 import gzip
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -59,3 +66,14 @@ def _nifti(array: NDArray[np.uint8]) -> bytes:
     image = nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([-x, -y, z, 1.0]))
     image.header.set_xyzt_units("mm")
     return gzip.compress(image.to_bytes(), mtime=0)
+
+
+def main(folder: Path) -> None:
+    """Write the scans into a folder, and the masks named as ``gliomask segment`` names its own of the same scan."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files():
+        (folder / name.replace("_mask", "_flair_mask")).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -12,13 +12,18 @@ from gliomask.models import ModelRecord
 
 
 @contextmanager
-def held_out(description: str) -> Iterator[tuple[dict[str, ModelRecord], list[tuple[str, Patient]]]]:
-    """Read the command line, and yield the models by the fold held out of their training and the patients with their folds."""
+def held_out(description: str, **folders: str) -> Iterator[tuple[dict[str, ModelRecord], list[tuple[str, Patient]], argparse.Namespace]]:
+    """Read the command line, and yield the models by the fold held out of their training, the patients with their folds, and the options.
+
+    *folders* are further arguments by name, with what they hold.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", type=Path, help="the dataset's folder")
     parser.add_argument("runs", type=Path, help="a folder with one run for each fold, or an ensemble of them")
+    for name, holds in folders.items():
+        parser.add_argument(name, type=Path, help=f"a folder with {holds}")
     options = parser.parse_args()
     with fold_runs(options.runs) as runs:
         models = fold_models(runs)
         patients, _ = held_out_patients(options.data, runs, models)
-        yield models, patients
+        yield models, patients, options

@@ -1,6 +1,8 @@
 """Fit the quality check and measure it: how many real slices it refuses, and what it lets through.
 
-    uv run --with scikit-learn --with scikit-image --with nilearn --with-editable '.[dicom]' python docs/quality_check.py kaggle_3m/
+    uv run --with scikit-learn --with scikit-image --with nilearn --with-editable '.[dicom]' python docs/quality_check.py kaggle_3m/ brains/
+
+``brains/`` is what ``docs/brain_masks.py`` makes.
 
 Writes ``src/gliomask/quality.json`` and prints rates. Fitted on the patients of folds 1 to 4, with
 limits chosen by leaving each of these folds out in turn; the rates are those of fold 0, which nothing
@@ -14,6 +16,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -24,6 +27,7 @@ import skimage
 from PIL import Image
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 import gliomask
 from gliomask import draw_phantom
@@ -42,10 +46,10 @@ TEST_FOLD = "0"
 REFUSED_IN_FITTING = {"t1": 0.003, "not_axial": 0.0025, "ct": 0.0005, "no_head": 0.003}
 SLACK = 0.3  # by which a volume's limit lies below what the left-out folds ask for, which are few patients
 # How often each picture counts in the fit, where there are few of them or they are hard to tell.
-OFTEN = {"t1": 2, "not_axial": 2, "ct": 5, "no_head": 5, "drawn head": 5}
+OFTEN = {"t1": 3, "not_axial": 3, "ct": 8, "no_head": 10, "drawn head": 5}
 BARE = 4  # times as many of the slices without skull may be refused as T1
 REFUSED_ALTERED = 0.01  # of the altered volumes in folds left out; of those as they are none
-HIGHEST_LIMIT = -0.5  # nothing is refused that looks more like FLAIR than not
+HIGHEST_LIMIT = -1.0  # nothing is refused unless it looks more like something else, and e times as much
 
 
 def head_depth(plane: Plane) -> Plane:
@@ -173,10 +177,10 @@ DRAWINGS: dict[str, Callable[[np.random.Generator], Plane]] = {
 }  # fmt: skip
 
 
-def rows_of_patient(patient: Patient) -> list[Row]:
+def rows_of_patient(patient: Patient, brains: Path) -> list[Row]:
     """Return appearances of all that is made of one patient."""
-    rng = np.random.default_rng(zlib.crc32(patient.name.encode()))
-    images = patient.load()[0]
+    rng, other_rng = (np.random.default_rng((zlib.crc32(patient.name.encode()), *more)) for more in ((), (1,)))
+    images, brain = patient.load()[0], patient.load_brain(brains)
     rows: list[Row] = []
 
     def add(kind: str, what: str, variant: str, plane: Plane, height: float) -> None:
@@ -193,11 +197,14 @@ def rows_of_patient(patient: Patient) -> list[Row]:
         add("flair", "FLAIR", "no skull", bare, height)
         add("flair", "FLAIR", "altered", altered(moved(flair, rng), rng), height)
         add("flair", "FLAIR", "no skull, altered", altered(moved(bare, rng), rng), height)
+        add("flair", "FLAIR", "brain", flair * brain[z], height)
+        add("flair", "FLAIR", "brain, altered", altered(moved(flair * brain[z], other_rng), other_rng), height)
         for c in sequences:
             what, t1 = ("T1", "", "T1 with contrast")[c], image[..., c].astype(np.float32)
             add("t1", what, "as it is", t1, height)
             bare = without_skull(t1, flair, rng)
             add("t1", what, "no skull", bare, height)
+            add("t1", what, "brain", t1 * brain[z], height)
             add("t1", what, "altered", altered(moved(t1 if rng.random() < 0.5 else bare, rng), rng), height)
         if 0.3 < height < 0.8:
             add("ct", "CT, drawn", "as it is", as_ct(flair, image[..., 0].astype(np.float32), rng), height)
@@ -208,6 +215,8 @@ def rows_of_patient(patient: Patient) -> list[Row]:
             add("not_axial", what, "as it is", plane, 0.5)
             bare = without_skull(plane, flair, rng)
             add("not_axial", what, "altered", altered(moved(plane if rng.random() < 0.5 else bare, rng), rng), 0.5)
+        for plane, _ in reformats(images[..., c] * brain.astype(np.float32), reference, other_rng):
+            add("not_axial", what, "brain", plane, 0.5)
     for what, draw in DRAWINGS.items():
         for _ in range(2):
             add("no_head", what, "drawn", draw(rng), 0.5)
@@ -268,8 +277,8 @@ def fit(table: Table, chosen: np.ndarray) -> dict[str, object]:
     rows = np.repeat(rows, often)
     numbers = table.numbers[rows]
     mean, scale = numbers.mean(axis=0), np.maximum(numbers.std(axis=0), 1e-3)
-    network = MLPClassifier((32,), alpha=1.0, max_iter=25, batch_size=128, learning_rate_init=2e-3, random_state=0)
-    with warnings.catch_warnings():
+    network = MLPClassifier((48,), alpha=1.0, max_iter=60, batch_size=128, learning_rate_init=2e-3, random_state=0)
+    with warnings.catch_warnings(), threadpool_limits(1):  # sums in another order end in another network
         warnings.simplefilter("ignore")  # it is stopped before it converges, on purpose
         network.fit(np.clip((numbers - mean) / scale, -4, 4), kinds[rows])
     layers = [
@@ -333,36 +342,43 @@ def print_rates(table: Table, content: dict[str, object]) -> None:
             sys.stdout.write(f"{what}, {variant}: refused {refused.sum()} of {rows.sum()} slices ({refused.mean():.1%}){told}\n")
 
 
-def zero_mean(voxels: np.ndarray) -> np.ndarray:
-    """Return voxels scaled to zero mean within the head, with 0 around it."""
-    head = np.stack([head_depth(plane) > 0 if plane.max() > 0 else plane > 0 for plane in voxels[..., 1].astype(np.float32)])[..., None]
-    tissue = voxels[np.broadcast_to(head, voxels.shape)]
-    return np.where(head, (voxels - tissue.mean()) / tissue.std(), 0.0).astype(np.float32) if tissue.size else voxels.astype(np.float32)
+def head_of(voxels: np.ndarray) -> np.ndarray:
+    """Return where the head is in slices ``(z, y, x, c)``, bool ``(z, y, x)``."""
+    return np.stack([head_depth(plane) > 0 if plane.max() > 0 else plane > 0 for plane in voxels[..., 1].astype(np.float32)])
 
 
-FORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "three channels": lambda v: v,
-    "FLAIR alone": lambda v: v[..., 1:2],
-    "16 bit": lambda v: v.astype(np.uint16) * 200,
-    "zero mean": zero_mean,
-    "128 pixels": lambda v: v.reshape(len(v), 128, 2, 128, 2, 3).mean(axis=(2, 4)).astype(np.uint8),
-    "1024 pixels": lambda v: v.repeat(4, axis=1).repeat(4, axis=2),
-    "reversed, dark on white": lambda v: 255 - v,
-    "T1 in FLAIR's place": lambda v: v[..., 0:1],
-    "T1 with contrast in FLAIR's place": lambda v: v[..., 2:3],
+def zero_mean(voxels: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Return voxels ``(z, y, x, c)`` scaled to zero mean within a region ``(z, y, x)``, with 0 around it."""
+    inside = np.broadcast_to(region[..., None], voxels.shape)
+    tissue = voxels[inside]
+    return np.where(inside, (voxels - tissue.mean()) / tissue.std(), 0.0).astype(np.float32) if tissue.size else voxels.astype(np.float32)
+
+
+FORMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "three channels": lambda v, _: v,
+    "FLAIR alone": lambda v, _: v[..., 1:2],
+    "16 bit": lambda v, _: v.astype(np.uint16) * 200,
+    "zero mean": lambda v, _: zero_mean(v, head_of(v)),
+    "brain": lambda v, brain: v * brain[..., None],
+    "brain, zero mean": zero_mean,
+    "128 pixels": lambda v, _: v.reshape(len(v), 128, 2, 128, 2, 3).mean(axis=(2, 4)).astype(np.uint8),
+    "1024 pixels": lambda v, _: v.repeat(4, axis=1).repeat(4, axis=2),
+    "reversed, dark on white": lambda v, _: 255 - v,
+    "T1 in FLAIR's place": lambda v, _: v[..., 0:1],
+    "T1 with contrast in FLAIR's place": lambda v, _: v[..., 2:3],
 }
 
 
-def refusals(patient: Patient) -> dict[str, tuple[int, int, bool]]:
+def refusals(patient: Patient, brains: Path) -> dict[str, tuple[int, int, bool]]:
     """Return, as the program itself decides, refused slices, slices, and whether the volume is refused, for each form.
 
     Slices of the measured fold alone are judged one by one; black ones count.
     """
-    images = patient.load()[0]
+    images, brain = patient.load()[0], patient.load_brain(brains)
     single = read_split()[patient.name] == TEST_FOLD
     found = {}
     for name, form in FORMS.items():
-        voxels = form(images)
+        voxels = form(images, brain)
         if "place" in name and np.array_equal(voxels[..., 0], images[..., 1]):
             continue  # the sequence is missing, and FLAIR stands in for it
         slices = range(len(voxels)) if single else ()
@@ -370,11 +386,12 @@ def refusals(patient: Patient) -> dict[str, tuple[int, int, bool]]:
     return found
 
 
-def print_refusals(patients: list[Patient]) -> None:
+def print_refusals(patients: list[Patient], brains: Path) -> None:
     """Print how many slices of the measured fold, and how many volumes of it and of all patients, are refused."""
     split = read_split()
     with Pool() as pool:
-        counted = list(zip([split[p.name] == TEST_FOLD for p in patients], pool.imap(refusals, patients), strict=True))
+        found_in_all = pool.imap(partial(refusals, brains=brains), patients)
+        counted = list(zip([split[p.name] == TEST_FOLD for p in patients], found_in_all, strict=True))
     for form in FORMS:
         every = [found[form] for _, found in counted if form in found]
         measured = [found[form] for is_measured, found in counted if is_measured and form in found]
@@ -383,18 +400,18 @@ def print_refusals(patients: list[Patient]) -> None:
         sys.stdout.write(f"as the program decides, {form}: slices {refused} of {slices} ({refused / slices:.1%}), {volumes}\n")
 
 
-def main(data: Path) -> None:
+def main(data: Path, brains: Path) -> None:
     """Make the pictures, fit, write and print."""
     patients = index_dataset(data)
     with Pool() as pool:
-        rows = [row for part in pool.imap(rows_of_patient, patients) for row in part] + rows_of_packages()
+        rows = [row for part in pool.imap(partial(rows_of_patient, brains=brains), patients) for row in part] + rows_of_packages()
     table = Table(rows, read_split())
     content = fit(table, table.fold != TEST_FOLD) | limits(table)
     path = Path(gliomask.__file__).with_name("quality.json")
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
     print_rates(table, content)
-    print_refusals(patients)
+    print_refusals(patients, brains)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,8 @@ from gliomask.preprocess import (
     holds_head,
     intensity_window,
     intensity_windows,
+    place_padding,
+    place_paddings,
     to_network_grid,
 )
 
@@ -68,6 +72,43 @@ def test_channels_have_windows_of_their_own() -> None:
     voxels = np.stack([half_tissue(10.0), half_tissue(1000.0)], axis=-1)[None]
     out = normalise(voxels, MEDIAN)
     np.testing.assert_allclose(out[..., 0], out[..., 1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: (v - 60.0) / 20.0,
+        lambda v: v + 300.0,
+        lambda v: np.clip((v - 60.0) / 200.0 + 0.5, 0.0, 1.0),
+        lambda v: np.round(v * 10.0).astype(np.uint16) + 5000,
+    ],
+    ids=["zero mean", "shifted", "0..1", "16 bit, shifted"],
+)
+def test_tissue_is_as_bright_as_ever_wherever_its_padding_lies(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    tissue = np.random.default_rng(0).normal(60.0, 20.0, (4, 32, 32)).clip(2.0)
+    inside = np.zeros(tissue.shape, bool)
+    inside[:, 8:24, 8:24] = True
+    plain = np.where(inside, tissue, 0.0)[..., None]
+    moved = np.where(inside, change(tissue), 0)[..., None]
+    placed = place_paddings(moved)
+    assert place_paddings(plain) is plain
+    assert np.abs(normalise(placed, MEDIAN) - normalise(plain, MEDIAN))[inside].max() < 0.05
+    assert normalise(placed, MEDIAN)[~inside].max() == 0.0
+
+
+def test_padding_below_all_tissue_is_placed_too() -> None:
+    tissue = np.random.default_rng(0).normal(60.0, 20.0, (4, 32, 32)).clip(2.0)
+    tissue[:, :16] = -1000.0
+    placed = place_padding(tissue)
+    assert -20.0 < placed.min() < 20.0
+    np.testing.assert_array_equal(placed[:, 16:], tissue[:, 16:])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_scans_without_padding_and_heads_in_black_air_are_left_alone(phantom: Volume, dtype: str) -> None:
+    flair = phantom.flair.astype(dtype)
+    for channel in (flair, np.where(flair > 20, flair, 0).astype(dtype), flair + np.asarray(50, dtype), np.zeros((2, 4, 4), dtype)):
+        assert place_padding(channel) is channel
 
 
 def test_apply_windows_clips() -> None:

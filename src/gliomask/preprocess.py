@@ -17,7 +17,10 @@ Windows = list[tuple[float, float]]
 """For each channel the intensities that map to 0 and 1."""
 
 PADDING_SHARE = 0.1
-"""Share of exact zeros from which they are padding, not tissue."""
+"""Share of voxels of exactly one value from which they are padding, not tissue."""
+
+USUAL_DARK, MOST_DARK = 0.14, 0.4
+"""The darkest hundredth of a brain in shares of its foreground's median: usually, and at most (FLAIR of 88 LGG patients: 0.14, up to 0.37)."""
 
 USUAL_PERCENTILE, WILD = 99.5, 20.0
 """Voxels above this percentile are errors, not tissue, if they reach this many times further than all the others."""
@@ -109,17 +112,31 @@ def _tame_mean(channel: NDArray[Any], usual: float) -> float:
     return float(np.minimum(channel, usual).mean(dtype=np.float64))
 
 
-def lower_padding(channel: NDArray[Any]) -> NDArray[Any]:
-    """Return a channel with its padding set to its smallest value, where padding lies among the tissue's values.
+def place_padding(channel: NDArray[Any]) -> NDArray[Any]:
+    """Return a channel with its padding where air is in a scan, if it lies among the tissue's values or far below them.
 
-    Scans that were scaled to zero mean within the brain have 0 around it, which is as bright as
-    tissue. Padding is a zero that more than :data:`PADDING_SHARE` of the voxels are, exactly; what a scanner
-    measures never repeats itself like that.
+    Scans that were scaled to zero mean within the brain have 0 around it, which is as bright as tissue; those that were shifted
+    to positive values then have nothing between 0 and tissue. Padding is a 0, or a smallest value, that more than
+    :data:`PADDING_SHARE` of the voxels are, exactly: what a scanner measures never repeats itself like that.
     """
-    if channel.dtype.kind != "f" or float(channel.min()) >= 0.0:
+    padding = next((v for v in (0.0, float(channel.min())) if np.count_nonzero(channel == v) > PADDING_SHARE * channel.size), None)
+    if padding is None or not (rest := channel[channel != padding]).size:
         return channel
-    is_zero = channel == 0.0
-    return np.where(is_zero, channel.min(), channel) if is_zero.mean() > PADDING_SHARE else channel
+    bright = rest[foreground(rest)]
+    if not bright.size:
+        return channel
+    (darkest,), (median,) = percentiles(rest, 1.0), percentiles(bright, 50.0)
+    if 0.0 <= darkest - padding <= MOST_DARK * (median - padding):
+        return channel
+    air = max(float(rest.min()), darkest - USUAL_DARK / (1.0 - USUAL_DARK) * (median - darkest))
+    return np.where(channel == padding, np.float32(air), channel)
+
+
+def place_paddings(voxels: NDArray[Any]) -> NDArray[Any]:
+    """Return voxels ``(..., c)`` with :func:`place_padding` of each channel; the same array where there is nothing to do."""
+    channels = [voxels[..., c] for c in range(voxels.shape[-1])]
+    placed = [place_padding(channel) for channel in channels]
+    return voxels if all(p is c for p, c in zip(placed, channels, strict=True)) else np.stack(placed, axis=-1)
 
 
 def intensity_windows(voxels: NDArray[Any], normalisation: Normalisation) -> Windows:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.appearance import appearance, shared_detail
-from gliomask.preprocess import lower_padding
+from gliomask.preprocess import place_padding
 
 EXPECTED = "an axial FLAIR of a brain, as grey or as three MRI sequences, with dark air around the head"
 """What :func:`check` looks for, as a phrase for messages."""
@@ -141,7 +141,7 @@ def check(voxels: NDArray[Any]) -> Quality:
         if float(flair.min()) == float(flair.max()) != 0.0:
             return Quality(("It is of one shade throughout: there is no head in it.",))
         return Quality(cautions=("It is black throughout: there is no head in it.",))
-    found = [a for z in looked if (a := appearance(lower_padding(flair[z]))) is not None]
+    found = [a for z in looked if (a := appearance(place_padding(flair[z]))) is not None]
     if not found:
         return Quality(("There is no head in it: nothing stands out from the background.",))
     quality = judged(found)

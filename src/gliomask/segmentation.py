@@ -27,9 +27,8 @@ from gliomask.preprocess import (
     from_network_grid,
     head_box,
     holds_head,
-    intensity_window,
     intensity_windows,
-    lower_padding,
+    place_paddings,
     to_network_grid,
 )
 from gliomask.quality import EXPECTED, Quality, check
@@ -270,11 +269,12 @@ class Segmenter:
         started = time.perf_counter()
         force = self.force if force is None else force
         notes: tuple[str, ...] = ()
+        voxels = place_paddings(volume.voxels)
         if volume.affine is None:
-            quality = _checked(volume.voxels, volume, force)
-            probability = self._predict_slices(volume.voxels, _distance_mm(volume), progress)
+            quality = _checked(voxels, volume, force)
+            probability = self._predict_slices(voxels, _distance_mm(volume), progress)
         else:
-            probability, notes, quality = self._predict_volume(volume, volume.affine, progress, force)
+            probability, notes, quality = self._predict_volume(volume, voxels, volume.affine, progress, force)
         if not quality.plausible:
             notes = (*notes, FORCED_NOTE, *quality.reasons)
         np.clip(probability, 0.0, 1.0, out=probability)
@@ -322,12 +322,12 @@ class Segmenter:
         return (probability + mirrored[:, :, ::-1]) / 2.0
 
     def _predict_volume(
-        self, volume: Volume, affine: NDArray[np.float64], progress: Progress | None, force: bool
+        self, volume: Volume, voxels: NDArray[Any], affine: NDArray[np.float64], progress: Progress | None, force: bool
     ) -> tuple[NDArray[np.float32], tuple[str, ...], Quality]:
         """Return probabilities on the grid of a volume with geometry, what is to be told of the way there and back, and what was seen."""
-        depth, height, width = volume.voxels.shape[:3]
-        channels = [lower_padding(volume.voxels[..., c]) for c in range(volume.voxels.shape[-1])]
-        windows = [intensity_window(channel, self.model.normalisation) for channel in channels]
+        depth, height, width = voxels.shape[:3]
+        channels = [voxels[..., c] for c in range(voxels.shape[-1])]
+        windows = intensity_windows(voxels, self.model.normalisation)
         name = str(volume.source or volume.name)
         grid = axial_grid(affine, (depth, height, width), self.model.input_size, foreground(channels[len(channels) // 2]), name)
         slices = np.stack([grid.sample(channel, window[0]) for channel, window in zip(channels, windows, strict=True)], axis=-1)
