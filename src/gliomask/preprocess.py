@@ -20,7 +20,7 @@ PADDING_SHARE = 0.1
 """Share of voxels of exactly one value from which they are padding, not tissue."""
 
 USUAL_DARK, MOST_DARK = 0.14, 0.4
-"""The darkest hundredth of a brain in shares of its foreground's median: usually, and at most (FLAIR of 88 LGG patients: 0.14, up to 0.37)."""
+"""The darkest hundredth of a brain on FLAIR in shares of its foreground's median: usually, and at most (88 patients: 0.14, up to 0.37)."""
 
 USUAL_PERCENTILE, WILD = 99.5, 20.0
 """Voxels above this percentile are errors, not tissue, if they reach this many times further than all the others."""
