@@ -204,7 +204,7 @@ def test_zip_of_dicom_goes_in_is_looked_at_and_comes_out_as_files(visit: Visit, 
     assert frame.evaluate(drawn) == np.count_nonzero(mask) == sum(int(row["voxels"]) for row in rows)
     sentence = headline.inner_text()
     threshold = page.get_by_role("slider", name="Threshold")
-    higher = f"threshold={float(threshold.get_attribute('aria-valuetext') or 0) + 0.03:.2f}"
+    higher = f"threshold={round(float(threshold.get_attribute('aria-valuetext') or 0) + 0.03, 2)}"  # as Python writes a number: 0.2
     threshold.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
