@@ -179,7 +179,8 @@ DRAWINGS: dict[str, Callable[[np.random.Generator], Plane]] = {
 
 def rows_of_patient(patient: Patient, brains: Path) -> list[Row]:
     """Return appearances of all that is made of one patient."""
-    rng, other_rng = (np.random.default_rng((zlib.crc32(patient.name.encode()), *more)) for more in ((), (1,)))
+    seed = zlib.crc32(patient.name.encode())
+    rng, other_rng = np.random.default_rng(seed), np.random.default_rng((seed, 1))
     images, brain = patient.load()[0], patient.load_brain(brains)
     rows: list[Row] = []
 

@@ -90,10 +90,19 @@ def test_tissue_is_as_bright_as_ever_wherever_its_padding_lies(change: Callable[
     inside[:, 8:24, 8:24] = True
     plain = np.where(inside, tissue, 0.0)[..., None]
     moved = np.where(inside, change(tissue), 0)[..., None]
-    placed = place_paddings(moved)
-    assert place_paddings(plain) is plain
+    placed = place_paddings(moved, MEDIAN)
+    assert place_paddings(plain, MEDIAN) is plain
     assert np.abs(normalise(placed, MEDIAN) - normalise(plain, MEDIAN))[inside].max() < 0.05
     assert normalise(placed, MEDIAN)[~inside].max() == 0.0
+
+
+def test_full_scale_keeps_the_stored_type_that_it_divides_by() -> None:
+    shifted = np.full((2, 8, 8, 1), 20_000, np.uint16)
+    shifted[:, :4] = 0
+    shifted[:, 6:] = 30_000
+    assert place_paddings(shifted, MEDIAN).dtype != np.uint16
+    assert place_paddings(shifted, FULL) is shifted
+    assert normalise(place_paddings(shifted, FULL), FULL).max() == pytest.approx(30_000 / 65_535)
 
 
 def test_padding_below_all_tissue_is_placed_too() -> None:

@@ -132,8 +132,13 @@ def place_padding(channel: NDArray[Any]) -> NDArray[Any]:
     return np.where(channel == padding, np.float32(air), channel)
 
 
-def place_paddings(voxels: NDArray[Any]) -> NDArray[Any]:
-    """Return voxels ``(..., c)`` with :func:`place_padding` of each channel; the same array where there is nothing to do."""
+def place_paddings(voxels: NDArray[Any], normalisation: Normalisation) -> NDArray[Any]:
+    """Return voxels ``(..., c)`` with :func:`place_padding` of each channel; the same array where there is nothing to do.
+
+    ``full_scale`` looks for no tissue, and at the stored type instead, which stays as it is.
+    """
+    if normalisation.method == "full_scale":
+        return voxels
     channels = [voxels[..., c] for c in range(voxels.shape[-1])]
     placed = [place_padding(channel) for channel in channels]
     return voxels if all(p is c for p, c in zip(placed, channels, strict=True)) else np.stack(placed, axis=-1)

@@ -269,7 +269,7 @@ class Segmenter:
         started = time.perf_counter()
         force = self.force if force is None else force
         notes: tuple[str, ...] = ()
-        voxels = place_paddings(volume.voxels)
+        voxels = place_paddings(volume.voxels, self.model.normalisation)
         if volume.affine is None:
             quality = _checked(voxels, volume, force)
             probability = self._predict_slices(voxels, _distance_mm(volume), progress)

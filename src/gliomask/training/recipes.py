@@ -121,6 +121,6 @@ FAST = Recipe(
 )
 
 FAST_DICE = replace(FAST, name="fast-dice", loss=losses.dice_loss, epochs=4)
-"""The last round of :data:`FAST`, from its weights: the loss is the overlap alone, as the score is (docs/experiments.md)."""
+"""The last rounds of :data:`FAST`, from its weights: the loss is the overlap alone, as the score is (docs/experiments.md)."""
 
 RECIPES = {recipe.name: recipe for recipe in (ORIGINAL, FAST, FAST_DICE)}
