@@ -107,6 +107,15 @@ def test_a_second_run_keeps_what_is_done(tmp_path: Path, write_slices: Write, ca
     assert [row["status"] for row in rows(tmp_path / "out" / "cases.csv")] == ["kept", "done"]
 
 
+def test_an_input_given_twice_is_segmented_once(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_slices(tmp_path / "in" / "p1")
+    again = folder / ".." / "p1"
+    assert run("segment", folder, again, "--output", tmp_path / "out") == 0
+    shown = capsys.readouterr()
+    assert "1 of 1 cases done" in shown.out
+    assert f"{again}: the same input as {folder}" in shown.err
+
+
 def test_other_settings_need_overwrite(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
     scan = write_slices(tmp_path / "a")
     assert run("segment", scan, "--output", tmp_path / "out") == 0

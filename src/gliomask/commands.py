@@ -5,6 +5,7 @@ Each imports what it needs when it runs, so that ``--help`` waits for none of it
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,12 +39,13 @@ def segment(options: argparse.Namespace) -> int:
     from gliomask.io.alone import load_nibabel
     from gliomask.segmentation import Segmenter
 
+    inputs = _without_repeats(options.inputs)
     load_nibabel()  # every result has a NIfTI file, and no case is worked on yet
     try:
-        cases = with_choices(find_cases(options.inputs), options.pre, options.post, options.series)
+        cases = with_choices(find_cases(inputs), options.pre, options.post, options.series)
     except (GliomaskError, OSError) as error:
         if options.json:  # a program that reads the output learns of it there
-            _print(json.dumps([Outcome(path.stem, "failed", reason=str(error)).as_json() for path in options.inputs], indent=2))
+            _print(json.dumps([Outcome(path.stem, "failed", reason=str(error)).as_json() for path in inputs], indent=2))
         raise
     settings = {"threshold": options.threshold, "min_lesion_ml": options.min_lesion_ml, **_runtime(options)}
     segmenter = Segmenter(options.model, **settings, force=options.force, all_lesions=options.all_lesions)
@@ -63,6 +65,17 @@ def segment(options: argparse.Namespace) -> int:
     if not options.json:
         _print(f"{len(outcomes) - failed} of {len(outcomes)} cases done; table: {options.output / 'cases.csv'}")
     return SOME_FAILED if failed else DONE
+
+
+def _without_repeats(inputs: Sequence[Path]) -> list[Path]:
+    """Return the inputs without those that lead to the same place as one before, and say which."""
+    first: dict[str, Path] = {}
+    for path in inputs:
+        place = os.path.realpath(path)
+        if place in first:
+            say(f"gliomask: {path}: the same input as {first[place]}; it is segmented once.")
+        first.setdefault(place, path)
+    return list(first.values())
 
 
 def measure(options: argparse.Namespace) -> int:
