@@ -1,4 +1,6 @@
 import json
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 
 from gliomask import InputError, Segmentation, Segmenter, Volume
+from gliomask.io import alone_in
 from gliomask.report import CasesTable, contact_sheet
 from gliomask.report.overlay import OUTLINE, display_grey, outline, overlay_slice
 
@@ -76,6 +79,20 @@ def test_overwriting_replaces_ours_and_leaves_the_users(tmp_path: Path, result: 
     result.with_threshold(0.9).save(tmp_path / "case", overwrite=True)
     names = {p.name for p in (tmp_path / "case").iterdir()}
     assert names == {"s1_mask.png", "s2_mask.png", "case_mask.nii.gz", "overlay.png", "result.json", "notes.txt"}
+
+
+def test_a_result_that_another_process_finished_meanwhile_stays(
+    tmp_path: Path, result: Segmentation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(late: Segmentation) -> object:
+        monkeypatch.undo()
+        result.with_threshold(0.9).save(tmp_path / "case")
+        return contact_sheet(late)
+
+    monkeypatch.setattr("gliomask.report.saving.contact_sheet", overtaken)
+    with pytest.raises(InputError, match="already holds a result"):
+        result.save(tmp_path / "case")
+    assert json.loads((tmp_path / "case" / "result.json").read_text())["threshold"] == 0.9
 
 
 def test_a_file_in_the_way_is_not_replaced_unasked(tmp_path: Path, result: Segmentation) -> None:
@@ -172,6 +189,32 @@ def test_table_keeps_the_rows_of_earlier_runs(tmp_path: Path) -> None:
     table.add("a", "failed", reason="again")
     table.write()
     assert path.read_text().splitlines()[1:] == ["a,failed,,,,,,,,,,,,,again", "b,failed,,,,,,,,,,,,,other"]
+
+
+def test_tables_of_runs_at_the_same_time_are_one(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    one, other = CasesTable(path), CasesTable(path)
+    one.add("a", "failed", reason="broken")
+    other.add("b", "failed", reason="broken")
+    one.write()
+    assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["case", "a", "b"]
+    assert [file.name for file in tmp_path.iterdir()] == ["cases.csv"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no locks of folders")
+def test_a_table_waits_for_that_of_another_run(tmp_path: Path) -> None:
+    path, written = tmp_path / "cases.csv", threading.Event()
+
+    def write() -> None:
+        CasesTable(path).add("b", "failed", reason="broken")
+        written.set()
+
+    with alone_in(tmp_path):
+        other = threading.Thread(target=write)
+        other.start()
+        assert not written.wait(0.2)
+    other.join(20)
+    assert written.is_set()
 
 
 @pytest.mark.parametrize("content", [b"x,y\n1,2\n", b"case,age\na,40\n", b"case\n", b"", b"caf\xe9\n"])

@@ -16,7 +16,7 @@ import numpy as np
 
 import gliomask
 from gliomask.errors import InputError
-from gliomask.io import write_png, write_text
+from gliomask.io import alone_in, write_png, write_text
 from gliomask.io.dicom import DicomOrigin
 from gliomask.io.naming import RESULT
 from gliomask.measure import area_pixels
@@ -102,13 +102,15 @@ def save_segmentation(result: Segmentation, folder: Path, *, overwrite: bool = F
         The folder holds the input slices, or a finished result and *overwrite* is not set, or a
         file that no result lists would be replaced; those are never overwritten.
     """
-    earlier = _check_room(folder, _names(result, save_probability), result.volume.source, overwrite)
+    names = _names(result, save_probability)
+    _check_room(folder, names, result.volume.source, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Written aside first: a run that is killed leaves no half of a case under its name.
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as aside:
         whole = Path(aside, "case")
         whole.mkdir()  # with the permissions that the user's umask gives, unlike tempfile's
         files = _write_all(result, whole, save_probability)
+        earlier = _check_room(folder, names, result.volume.source, overwrite)  # another process may have been faster
         if not folder.exists():
             os.replace(whole, folder)  # at once: no interruption leaves files without their record
         else:
@@ -205,10 +207,10 @@ def _check_room(folder: Path, names: list[str], source: Path | None, overwrite: 
 
 
 class CasesTable:
-    """``cases.csv``: one row a case, those of earlier runs into the same folder kept."""
+    """``cases.csv``: one row a case, those of other runs into the same folder kept, be they earlier or under way."""
 
     def __init__(self, path: Path) -> None:
-        """Read the rows that are there already.
+        """Check the table that may be there already.
 
         Raises
         ------
@@ -217,13 +219,9 @@ class CasesTable:
         """
         self._path = path
         self._written = 0.0
-        try:
-            header, *rows = _read_table(path) if path.exists() else [list(COLUMNS)]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{path}: cannot be read as a table ({error}). Choose another --output.") from error
-        if header != list(COLUMNS):
-            raise InputError(f"{path}: not a table written by this version of gliomask. Move it away, or choose another --output.")
-        self._rows: dict[str, dict[str, str]] = {row[0]: dict(zip(COLUMNS, row, strict=False)) for row in rows if row}
+        self._rows: dict[str, dict[str, str]] = {}
+        if path.exists():
+            _rows_of(path)
 
     def add(self, case: str, status: str, content: Mapping[str, Any] | None = None, reason: str = "") -> None:
         """Set a case's row from its ``result.json`` content, or from why there is none; the file follows within seconds."""
@@ -233,19 +231,21 @@ class CasesTable:
             self.write()
 
     def write(self) -> None:
-        """Write the table as it stands.
+        """Write this run's rows in among those that are there by now.
 
         Raises
         ------
         InputError
-            The system refuses, such as on a full disk.
+            The file has become somebody else's, or the system refuses, such as on a full disk.
         """
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore", restval="")
         writer.writeheader()
-        writer.writerows(self._rows.values())
         try:
-            write_text(text.getvalue(), self._path)
+            with alone_in(self._path.parent):
+                there = _rows_of(self._path) if self._path.is_file() else {}
+                writer.writerows((there | self._rows).values())
+                write_text(text.getvalue(), self._path)
         except OSError as error:
             raise InputError(
                 f"{self._path}: cannot be written ({error.strerror or error}). Make room, or choose another --output."
@@ -253,10 +253,16 @@ class CasesTable:
         self._written = time.monotonic()
 
 
-def _read_table(path: Path) -> list[list[str]]:
-    """Return the lines of a table, one empty for a file without any; a value may hold line breaks of any kind."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file)) or [[]]
+def _rows_of(path: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a table by case; a value may hold line breaks of any kind."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a table ({error}). Choose another --output.") from error
+    if header != list(COLUMNS):
+        raise InputError(f"{path}: not a table written by this version of gliomask. Move it away, or choose another --output.")
+    return {row[0]: dict(zip(COLUMNS, row, strict=False)) for row in rows if row}
 
 
 def _row(content: Mapping[str, Any]) -> dict[str, Any]:
