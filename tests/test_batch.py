@@ -55,3 +55,19 @@ def test_a_run_that_ends_stops_what_is_being_predicted(
     outcomes.close()  # type: ignore[attr-defined]
     assert [path.parent.name for path in tmp_path.glob("out/*/result.json")] == ["a"]
     assert (tmp_path / "out" / "cases.csv").read_text().count("\n") == 2
+
+
+@pytest.mark.parametrize(("threshold", "status", "reason"), [(None, "kept", ""), (0.9, "failed", "holds a result with threshold 0.9")])
+def test_a_case_that_another_run_finishes_meanwhile_is_kept_if_it_is_the_same(
+    tmp_path: Path, write_slices: Any, monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, threshold: Any, status: str, reason: str
+) -> None:
+    cases, segment = find_cases([write_slices(tmp_path / "in" / "a")]), Segmenter.segment
+
+    def overtaken(self: Segmenter, *arguments: Any) -> Any:
+        monkeypatch.setattr(Segmenter, "segment", segment)
+        assert [other.status for other in segment_cases(cases, Segmenter(threshold=threshold), tmp_path / "out")] == ["done"]
+        return segment(self, *arguments)
+
+    monkeypatch.setattr(Segmenter, "segment", overtaken)
+    (outcome,) = segment_cases(cases, segmenter, tmp_path / "out")
+    assert outcome.status == status and reason in outcome.reason

@@ -141,3 +141,53 @@ def test_a_missing_derivative_is_written_again(dataset: Path, tmp_path: Path) ->
     masks[0].unlink()
     assert main(["segment", str(dataset), "--output", str(output)]) == 0
     assert sorted((output / "sub-01").rglob("*_mask.nii.gz")) == masks
+
+
+def test_a_corrected_mask_is_kept_with_its_result_and_replaced_when_overwriting(dataset: Path, tmp_path: Path) -> None:
+    shutil.rmtree(dataset / "sub-02")
+    segment = ["segment", str(dataset), "--output", str(tmp_path / "out")]
+    assert main([*segment, "--save-probability"]) == 0
+    images = sorted((tmp_path / "out" / "sub-01").rglob("*.nii.gz"))
+    assert len(images) == 4
+    corrected, sidecar = images[0], images[0].with_name(images[0].name.replace(".nii.gz", ".json"))
+    for file in (corrected, sidecar):
+        file.write_bytes(b"corrected by hand")
+    assert main([*segment, "--save-probability"]) == 0
+    assert corrected.read_bytes() == sidecar.read_bytes() == b"corrected by hand"
+    assert main([*segment, "--overwrite"]) == 0
+    assert sorted((tmp_path / "out" / "sub-01").rglob("*.nii.gz")) == [image for image in images if "probseg" not in image.name]
+    assert nib.load(corrected).shape == SHAPE
+    assert json.loads(sidecar.read_text())["Type"] == "Lesion"
+
+
+@pytest.mark.parametrize("generated", [{}, {"GeneratedBy": [{"Name": "An expert"}]}, {"GeneratedBy": "gliomask"}])
+def test_derivatives_of_another_tool_are_left_alone(
+    dataset: Path, generated: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = dataset / "derivatives" / "manual"
+    output.mkdir()
+    (output / "dataset_description.json").write_text(json.dumps({"Name": "Manual"} | generated))
+    assert main(["segment", str(dataset), "--output", str(output), "--overwrite"]) == 1
+    assert "manual/dataset_description.json: GeneratedBy does not name gliomask" in capsys.readouterr().err
+    assert [path.name for path in output.iterdir()] == ["dataset_description.json"]
+
+
+def test_files_that_no_result_accounts_for_stay(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(dataset / "sub-02")
+    own = [tmp_path / "out" / name for name in ("README.md", ".bidsignore", "sub-01/anat/sub-01_run-1_space-orig_label-lesion_mask.nii.gz")]
+    for file in own:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine")
+    assert main(["segment", str(dataset), "--output", str(tmp_path / "out"), "--overwrite"]) == 1
+    assert f"{own[-1]}: is there already and belongs to no result" in capsys.readouterr().err
+    assert [file.read_text() for file in own] == ["mine"] * 3
+    assert [folder.name for folder in (tmp_path / "out" / "cases").iterdir()] == ["sub-01_run-2_FLAIR"]
+
+
+@pytest.mark.parametrize("place", ["", "sub-01", "sub-02/ses-a/anat/new"])
+def test_results_do_not_go_among_the_raw_images(dataset: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(dataset.rglob("*"))
+    assert main(["segment", str(dataset), "--output", str(dataset / place)]) == 1
+    error = capsys.readouterr().err
+    assert "in the BIDS dataset itself" in error and str(dataset / "derivatives" / "gliomask") in error
+    assert sorted(dataset.rglob("*")) == before

@@ -11,7 +11,7 @@ from typing import Any
 from gliomask import __version__
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io import CaseSource, read_case
-from gliomask.io.bids import check_output, write_derivative
+from gliomask.io.bids import check_output, make_room, write_derivative
 from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmentation import Segmenter
 
@@ -93,8 +93,8 @@ def segment_cases(
     Raises
     ------
     InputError
-        *output* cannot be written to, its ``cases.csv`` is somebody else's, or the results of two
-        BIDS datasets would mix in it.
+        *output* cannot be written to, its ``cases.csv`` is somebody else's, or the derivatives of
+        a BIDS dataset would mix there with what is not theirs.
     """
     check_output(cases, output)
     try:
@@ -159,16 +159,21 @@ def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrit
         )
         return Outcome(case.name, "failed", reason=reason)
     try:
-        earlier = None if overwrite or case.problem else read_result(folder)
-        if earlier is not None:
-            if difference := _difference(case, earlier, segmenter, folder, save_probability):
-                raise InputError(f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
-            _save(folder, lambda: write_derivative(case, folder, output, __version__))
-            return Outcome(case.name, "kept", earlier)
-        result = segmenter.segment(read_case(case), _going_on(stop))
-        _save(folder, lambda: save_segmentation(result, folder, overwrite=overwrite, save_probability=save_probability))
+        earlier = None if case.problem else read_result(folder)
+        kept = None if overwrite else earlier
+        if kept is None:
+            result = segmenter.segment(read_case(case), _going_on(stop))
+            try:
+                _save(folder, lambda: make_room(case, output, earlier["files"] if earlier else ()))
+                _save(folder, lambda: save_segmentation(result, folder, overwrite=overwrite, save_probability=save_probability))
+            except InputError:
+                kept = None if overwrite else read_result(folder)  # of another process, which was faster
+                if kept is None:
+                    raise
+        if kept is not None and (difference := _difference(case, kept, segmenter, folder, save_probability)):
+            raise InputError(f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
         _save(folder, lambda: write_derivative(case, folder, output, __version__))
-        return Outcome(case.name, "done", read_result(folder))
+        return Outcome(case.name, "kept" if kept else "done", kept or read_result(folder))
     except _StoppedError:
         return Outcome(case.name, "failed", reason="interrupted", earlier=_still_there(folder))
     except GliomaskError as error:

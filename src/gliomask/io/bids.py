@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ BIDS_VERSION = "1.10.0"
 IGNORE = ".bidsignore"
 README = "README.md"
 LABEL = "label-lesion"
+GENERATOR = "gliomask"
 
 
 def is_bids(root: Path) -> bool:
@@ -64,28 +65,44 @@ def bids_cases(root: Path) -> list[CaseSource]:
 
 
 def check_output(cases: Sequence[CaseSource], output: Path) -> None:
-    """Raise the InputError that tells why the cases' derivatives cannot share *output*: each dataset needs one of its own.
+    """Raise the InputError that tells why the cases' derivatives cannot go into *output*: each dataset needs one of its own.
 
     Raises
     ------
     InputError
-        The cases are of several datasets, or *output* holds the derivatives of another.
+        The cases are of several datasets, *output* is the dataset or lies in one of its subjects, or it
+        holds a dataset that gliomask did not make or the derivatives of another.
     """
     places = sorted({_place(case) for case in cases if case.bids is not None})
     if len(places) > 1:
         raise InputError(
             f"{places[0]} and {places[1]}: two BIDS datasets, whose results would mix in {output}. Give each an --output of its own."
         )
-    if not places or not (output / DESCRIPTION).exists():
+    if not places:
         return
-    links = _description(output).get("DatasetLinks")
+    here = output.resolve()
+    if here == places[0] or any(folder.name.startswith("sub-") and folder.parent == places[0] for folder in (here, *here.parents)):
+        raise InputError(
+            f"{output}: in the BIDS dataset itself, whose images the masks would mix with. "
+            f"Choose another --output, such as {places[0] / 'derivatives' / 'gliomask'}."
+        )
+    if not (output / DESCRIPTION).exists():
+        return
+    description = _description(output)
+    if not _by_gliomask(description):
+        raise InputError(
+            f"{output / DESCRIPTION}: GeneratedBy does not name gliomask; the dataset is somebody else's. Choose another --output."
+        )
+    links = description.get("DatasetLinks")
     earlier, ours = links.get("raw") if isinstance(links, dict) else None, _relative(places[0], output)
     if earlier not in (None, ours):
         raise InputError(f"{output}: holds the derivatives of another BIDS dataset ({earlier}, not {ours}). Choose another --output.")
 
 
 def write_derivative(case: CaseSource, results: Path, output: Path, version: str) -> None:
-    """Add a finished case to the derivatives dataset in *output*: mask, probabilities if there are any, and sidecars.
+    """Add to the derivatives dataset in *output* what it lacks of a finished case: mask, probabilities if there are any, and sidecars.
+
+    What is there stays, since a person may have corrected it.
 
     Parameters
     ----------
@@ -96,18 +113,49 @@ def write_derivative(case: CaseSource, results: Path, output: Path, version: str
         return
     image, root = case.bids
     _describe(root, _place(case), output, version)
-    entities = stem_of(image).removesuffix("_FLAIR")
-    for kind, suffix, facts in (("mask", "mask", {"Type": "Lesion"}), ("probability", "probseg", {})):
-        source = results / f"{case.name}_{kind}.nii.gz"
-        target = output / image.parent / f"{entities}_space-orig_{LABEL}_{suffix}.nii.gz"
-        if not source.is_file():
-            target.unlink(missing_ok=True)  # of an earlier run with other settings
-            target.with_name(f"{stem_of(target)}.json").unlink(missing_ok=True)
+    for name, target, sidecar in _derivatives(case, output):
+        if not (results / name).is_file():
             continue
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
-        sidecar = {"Sources": [f"bids:raw:{image.as_posix()}"], "SpatialReference": "orig"} | facts
-        write_text(json.dumps(sidecar, indent=2) + "\n", target.with_name(f"{stem_of(target)}.json"))
+        if not target.exists():
+            with atomic_path(target) as temporary:
+                shutil.copyfile(results / name, temporary)
+        if not sidecar.exists():
+            facts = {"Sources": [f"bids:raw:{image.as_posix()}"], "SpatialReference": "orig"}
+            facts |= {"Type": "Lesion"} if name.endswith("_mask.nii.gz") else {}
+            write_text(json.dumps(facts, indent=2) + "\n", sidecar)
+
+
+def make_room(case: CaseSource, output: Path, earlier: Collection[str]) -> None:
+    """Remove a case's derivatives before its result is replaced.
+
+    Parameters
+    ----------
+    earlier
+        The files of the result that is to be replaced, whose copies may go.
+
+    Raises
+    ------
+    InputError
+        A file in the way is no copy of these; it is never replaced.
+    """
+    derivatives = list(_derivatives(case, output))
+    if in_the_way := [file for name, *files in derivatives if name not in earlier for file in files if file.exists()]:
+        raise InputError(
+            f"{in_the_way[0]}: is there already and belongs to no result that gliomask recorded. Move it away, or choose another --output."
+        )
+    for _, *files in derivatives:  # whatever is there is a copy
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _derivatives(case: CaseSource, output: Path) -> Iterator[tuple[str, Path, Path]]:
+    """Yield what a case may have in the derivatives dataset: the image's name among its results, the image and its sidecar."""
+    if case.bids is None:
+        return
+    image, _ = case.bids
+    stem = output / image.parent / f"{stem_of(image).removesuffix('_FLAIR')}_space-orig_{LABEL}"
+    for kind, suffix in (("mask", "mask"), ("probability", "probseg")):
+        yield f"{case.name}_{kind}.nii.gz", Path(f"{stem}_{suffix}.nii.gz"), Path(f"{stem}_{suffix}.json")
 
 
 def _t1_beside(flair: Path) -> tuple[Path | None, Path | None]:
@@ -134,17 +182,19 @@ def _describe(root: Path, place: Path, output: Path, version: str) -> None:
         "Name": f"FLAIR abnormality in {source.get('Name', place.name)}, outlined by gliomask",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "gliomask", "Version": version, "Description": "U-Net for lower-grade glioma on FLAIR"}],
+        "GeneratedBy": [{"Name": GENERATOR, "Version": version, "Description": "U-Net for lower-grade glioma on FLAIR"}],
         "SourceDatasets": [{"URL": relative} | origin],
         "DatasetLinks": {"raw": relative},
     }
-    write_text(json.dumps(facts, indent=2) + "\n", output / DESCRIPTION)
-    write_text("/cases\n/cases.csv\n", output / IGNORE)
-    write_text(
-        "# Lesion masks\n\nMasks of the FLAIR abnormality by gliomask. Research software, not a medical device.\n"
+    texts = {
+        DESCRIPTION: json.dumps(facts, indent=2) + "\n",
+        IGNORE: "/cases\n/cases.csv\n",
+        README: "# Lesion masks\n\nMasks of the FLAIR abnormality by gliomask. Research software, not a medical device.\n"
         "`cases/` holds the record, the overview picture and the measurements of every image.\n",
-        output / README,
-    )
+    }
+    for name, text in texts.items():
+        if not (output / name).exists():
+            write_text(text, output / name)
 
 
 def _description(root: Path) -> dict[str, Any]:
@@ -153,6 +203,11 @@ def _description(root: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{root / DESCRIPTION}: not readable as JSON ({error}). Mend it.") from error
     return content if isinstance(content, dict) else {}
+
+
+def _by_gliomask(description: dict[str, Any]) -> bool:
+    generators = description.get("GeneratedBy")
+    return isinstance(generators, list) and any(isinstance(g, dict) and g.get("Name") == GENERATOR for g in generators)
 
 
 def _relative(root: Path, output: Path) -> str:
