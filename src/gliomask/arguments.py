@@ -168,7 +168,13 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument("--steps-per-epoch", type=_positive, metavar="N", help="in place of the recipe's")
     parser.add_argument("--width", type=_positive, metavar="N", help="filters of the first level (fast: a multiple of 8)")
     parser.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
-    parser.add_argument("--initial-weights", type=Path, metavar="FILE", help="start from a trained network of the recipe's kind (.keras)")
+    parser.add_argument(
+        "--initial-weights",
+        type=Path,
+        metavar="MODEL",
+        help="start from a trained network of the recipe's kind: its .keras or, from Keras on TensorFlow, its .onnx; the name of a bundled "
+        "one; of an ensemble the member that was trained without the --fold",
+    )
     parser.add_argument(
         "--average-initial", action="store_true", help="export the mean of the initial weights and of those that the training ends with"
     )

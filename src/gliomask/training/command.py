@@ -6,12 +6,13 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gliomask.dataset import Patient, divide, divide_slices, index_dataset, read_split
 from gliomask.errors import EngineError, InputError
 from gliomask.evaluation import Protocol, evaluate_patients
 from gliomask.io import write_text
-from gliomask.models import ModelRecord, read_record, sha256_of
+from gliomask.models import ModelRecord, bundled_models, find_model, read_record, sha256_of
 from gliomask.segmentation import Segmenter
 
 LEAKY = "by slice, leaky"
@@ -26,6 +27,37 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
         The data or the split cannot be used, the initial weights have seen a patient who is to be held
         out, Keras is not installed, or the export differs from the trained network.
     """
+    with TemporaryDirectory(prefix="gliomask-train-") as folder:
+        initial = _starting_point(options, Path(folder))
+        _train_and_export(Namespace(**vars(options) | {"initial_weights": initial}), report)
+
+
+def _starting_point(options: Namespace, folder: Path) -> Path | None:
+    """Return the file to start from: the one named, a bundled model's or, of an ensemble, the member that was trained without the fold.
+
+    *folder* is where such a member is unpacked.
+    """
+    given: Path | None = options.initial_weights
+    if given is None or not (str(given) in bundled_models() or (given.suffix == ".onnx" and given.with_suffix(".json").is_file())):
+        return given
+    record = find_model(given)
+    if "members" not in record.training:
+        return record.path
+    if options.leaky or options.fold is None:
+        raise InputError(
+            f"{given}: an ensemble. Name a --fold, to start from the member that was trained without it, or start from one network."
+        )
+    from gliomask.training.members import unpack_members
+
+    members = {member.training["held_out_fold"]: member.path for member in unpack_members(record, folder)}
+    if options.fold not in members:
+        raise InputError(
+            f"{given}: none of its members was trained without fold {options.fold}; there are those without {', '.join(members)}."
+        )
+    return members[options.fold]
+
+
+def _train_and_export(options: Namespace, report: Callable[[str], None]) -> None:
     training, validation = _divided(options, report)
     seen = _seen_before(options, validation, report)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show

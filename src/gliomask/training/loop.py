@@ -24,10 +24,14 @@ from gliomask.preprocess import apply_windows, from_network_grid, to_network_gri
 from gliomask.training.logs import log_history
 from gliomask.training.losses import binary_pixel_accuracy, soft_dice, soft_iou
 from gliomask.training.recipes import Recipe, Stage
+from gliomask.training.restore import restore
 
 CHECKPOINT = "checkpoint.npz"
 HISTORY = "history.csv"
 PREDICTION_BATCH = 16
+
+RESTORING_BATCHES = 8
+"""Batches that tell the statistics which an exported network has lost."""
 
 Weights = list[NDArray[Any]]
 
@@ -37,10 +41,11 @@ class RunSettings:
     """What a run adds to its recipe.
 
     ``epochs``, ``steps_per_epoch`` and ``width`` override the recipe's where they are not None;
-    ``checkpoint_s`` is the time in seconds between checkpoints. ``initial_weights`` is a ``.keras``
-    file of the same network to start from; with ``average_initial`` the mean of its weights and those
-    that the training ends with is returned (stochastic weight averaging, Izmailov et al. 2018,
-    arXiv:1803.05407). ``brain_masks`` is a folder as :func:`gliomask.dataset.batches.load_case` takes it.
+    ``checkpoint_s`` is the time in seconds between checkpoints. ``initial_weights`` is a file of the
+    same network to start from, ``.keras``, or ``.onnx`` as :func:`gliomask.training.restore.restore`
+    takes it; with ``average_initial`` the mean of its weights and those that the training ends with is
+    returned (stochastic weight averaging, Izmailov et al. 2018, arXiv:1803.05407). ``brain_masks`` is
+    a folder as :func:`gliomask.dataset.batches.load_case` takes it.
     """
 
     output: Path
@@ -97,9 +102,11 @@ def train(
         initial weights are missing or another network's.
     """
     if settings.initial_weights is not None and not settings.initial_weights.is_file():
-        raise InputError(f"{settings.initial_weights}: no such file. Give the .keras file of a training of the same network.")
+        raise InputError(
+            f"{settings.initial_weights}: no such file. Give one of a training of the same network, or a bundled model's name."
+        )
     if settings.average_initial and settings.initial_weights is None:
-        raise InputError("there are no initial weights to average with. Name a network to start from: --initial-weights FILE.")
+        raise InputError("there are no initial weights to average with. Name a network to start from: --initial-weights MODEL.")
     if recipe.patience is not None and not validation:
         raise InputError(f"the recipe {recipe.name} stops by the scores of held-out patients. Name a --fold to hold out.")
     keras.utils.set_random_seed(settings.seed)
@@ -109,12 +116,13 @@ def train(
         model = _compiled(recipe, settings.width, epochs * steps_per_epoch)
     identity = _identity(recipe, settings, model.count_params(), (training, validation))
     state = _restore(model, identity, settings.output / CHECKPOINT)
-    if settings.initial_weights is not None and not state.step:
-        model.set_weights(_initial_weights(settings.initial_weights, model))
     if state.step:
         report(f"resumed at step {state.step} of {epochs * steps_per_epoch}")
     cases = [load_case(patient, recipe.normalisation, settings.brain_masks) for patient in training]
     held_out = [load_case(patient, recipe.normalisation) for patient in validation]
+    initial = _initial_weights(recipe, settings, cases) if settings.average_initial or not state.step else []
+    if initial and not state.step:
+        model.set_weights(initial)
     started, first_step, saved = time.monotonic(), state.step, time.monotonic()
     for images, masks in _batches(cases, recipe, settings.seed, state.step, epochs * steps_per_epoch):
         if _is_over(state.history, recipe, epochs):
@@ -134,7 +142,7 @@ def train(
             saved = time.monotonic()
     with _precision("float32"):
         trained = recipe.network(settings.width)
-    trained.set_weights(_final_weights(model, state, recipe, settings))
+    trained.set_weights(_final_weights(model, state, recipe, initial if settings.average_initial else []))
     return trained
 
 
@@ -237,27 +245,39 @@ def wants_xla() -> bool:
     return keras.backend.backend() == "jax"
 
 
-def _initial_weights(path: Path, model: keras.Model) -> Weights:
-    """Return the weights of a trained network, which has to be the same as *model*."""
+def _initial_weights(recipe: Recipe, settings: RunSettings, cases: Sequence[Case]) -> Weights:
+    """Return the weights to start from, which have to be of the same network; none if none are named."""
+    path = settings.initial_weights
+    if path is None:
+        return []
+    with _precision("float32"):
+        network = recipe.network(settings.width)
+    if path.suffix == ".onnx":
+        stage = recipe.stages[-1]
+        drawn = [
+            make_batch(cases, step, recipe.batch_size, stage.size, stage.zoom, recipe.augmentation, recipe.tumour_share, settings.seed)[0]
+            for step in range(RESTORING_BATCHES)
+        ]
+        restore(path, network, np.concatenate(drawn))
+        weights: Weights = network.get_weights()
+        return weights
     try:
         trained = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its parts do
         raise InputError(f"{path}: not a network that Keras can load. Give the .keras file of a training of the same network.") from error
-    shapes, wanted = ([w.shape for w in m.get_weights()] for m in (trained, model))
+    shapes, wanted = ([w.shape for w in m.get_weights()] for m in (trained, network))
     if shapes != wanted:
         raise InputError(
-            f"{path}: a network of {trained.count_params()} parameters; the recipe's has {model.count_params()} in other places."
+            f"{path}: a network of {trained.count_params()} parameters; the recipe's has {network.count_params()} in other places."
         )
-    weights: Weights = trained.get_weights()
+    weights = trained.get_weights()
     return weights
 
 
-def _final_weights(model: keras.Model, state: RunState, recipe: Recipe, settings: RunSettings) -> Weights:
-    """Return what a training leaves: the best epoch's weights or the moving average; if asked, their mean with the initial ones."""
+def _final_weights(model: keras.Model, state: RunState, recipe: Recipe, initial: Weights) -> Weights:
+    """Return what a training leaves: the best epoch's weights or the moving average; their mean with the initial ones, if there are any."""
     final = (state.best if recipe.patience is not None else state.average) or model.get_weights()
-    if not settings.average_initial or settings.initial_weights is None:
-        return final
-    return [(one + other) / 2 for one, other in zip(final, _initial_weights(settings.initial_weights, model), strict=True)]
+    return [(one + other) / 2 for one, other in zip(final, initial, strict=True)] if initial else final
 
 
 def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last: int) -> Iterator[tuple[Any, Any]]:
