@@ -1,10 +1,12 @@
 """What tests share: synthetic slices made here, and the dataset where it is at hand."""
 
+import errno
 import io
 import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +41,24 @@ def write_slices(phantom: Volume) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Return a function that closes a file or folder to everybody; its mode would leave it open to root."""
+    closed: set[Path] = set()
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Path, *args: object, **options: object) -> object:
+            if path in closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return method(path, *args, **options)
+
+        return call
+
+    monkeypatch.setattr(Path, "open", guarded(Path.open))
+    monkeypatch.setattr(Path, "iterdir", guarded(Path.iterdir))
+    return closed.add
 
 
 @pytest.fixture(scope="session")

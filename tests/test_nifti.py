@@ -1,5 +1,6 @@
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -318,3 +319,10 @@ def test_nifti_in_folders(tmp_path: Path, flair: Matrix) -> None:
     from gliomask.io import find_cases
 
     assert [case.name for case in find_cases([tmp_path])] == ["a_flair", "b_flair"]
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, flair: Matrix, forbid: Callable[[Path], None]) -> None:
+    path = write(tmp_path / "flair.nii.gz", flair)
+    forbid(path)
+    with pytest.raises(InputError, match=r"flair\.nii\.gz: may not be read \(Permission denied\)"):
+        read_nifti(path, "flair")

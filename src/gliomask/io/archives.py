@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from tempfile import TemporaryDirectory
 
 from gliomask.errors import GliomaskError, InputError
+from gliomask.io.access import lost
 
 MAX_BYTES = 4 * 2**30
 """Most bytes that an archive may unpack to; a study of 2,000 slices of 512 x 512 has 1 GiB."""
@@ -57,7 +58,7 @@ def _unpack(path: Path, folder: Path) -> None:
             for entry, target in wanted:
                 written += _unpack_entry(path, archive, entry, target, most - written)
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file.") from error
+        raise InputError(lost(path) or f"{path}: no such file.") from error
     except GliomaskError:
         raise
     except OSError as error:  # the disk is full, the file may not be read, a file's name is another's folder

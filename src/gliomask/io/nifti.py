@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gliomask.errors import InputError
 from gliomask.grid import SMALLEST_COVER, resampled
+from gliomask.io.access import check_opens
 from gliomask.io.images import MAX_LABELS, MAX_PIXELS
 from gliomask.io.writing import atomic_path
 from gliomask.volume import Volume, checked_affine
@@ -70,7 +71,7 @@ def read_nifti(
     Raises
     ------
     InputError
-        Damaged, no image of real numbers, several volumes, a header without a usable geometry, too
+        Not to be read, damaged, no image of real numbers, several volumes, a header without a usable geometry, too
         large, a mask, or T1 that does not lie where FLAIR does.
     """
     image, array = _loaded(path, max_pixels)
@@ -160,8 +161,7 @@ def _affine_mm(path: Path, image: Any) -> NDArray[np.float64]:
 
 def _loaded(path: Path, max_pixels: int | None = None) -> tuple[Any, NDArray[Any]]:
     """Return the image and its array as ``(z, y, x)``, sizes having been checked before anything is allocated."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
+    check_opens(path)  # nibabel takes a file that it may not open for one of an unknown kind
     try:
         image: Any = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Image):

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ class CaseSource:
     files
         Slices in natural order, one NIfTI file, or the DICOM files of one study.
     problem
-        Why an input is no case; then there are no files.
+        Why an input is no case, or why its file cannot be reached.
     kind
         What the files are.
     sequences
@@ -61,9 +61,17 @@ class CaseSource:
         """Where its results go, below the output; that of a BIDS dataset has the dataset's own tree beside them."""
         return Path(self.name) if self.bids is None else Path("cases", self.name)
 
+    def noted(self, note: str) -> "CaseSource":
+        """Return the case with one more note."""
+        return replace(self, notes=(*self.notes, note))
+
     def sha256(self) -> str:
-        """Return the SHA-256 over the names and the bytes of the files, in order, and over the choice of a series."""
-        files = (*self.files, *(s for s in self.sequences if s is not None))
+        """Return the SHA-256 over the names and the bytes of the files, in order, and over the choice of a series.
+
+        Sequences that the program found but cannot read have no part in it, as they have none in the volume.
+        """
+        named = (s for s in self.sequences if s is not None)
+        files = (*self.files, *(s for s in named if not self.found or os.access(s, os.R_OK)))
         return files_sha256(((file.name, file) for file in files), self.series)
 
 
