@@ -1,3 +1,6 @@
+import errno
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,6 +148,19 @@ def test_a_multi_page_file_among_slices_is_refused(tmp_path: Path) -> None:
         read_case(find_cases([tmp_path / "p"])[0])
 
 
+def test_an_input_in_a_closed_folder_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, closed = save(tmp_path / "a.png"), save(tmp_path / "b.png")
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert [(case.name, "may not be read" in case.problem) for case in find_cases([closed, good])] == [("b", True), ("a", False)]
+
+
 def test_names_that_no_folder_tells_apart_stay_short(tmp_path: Path) -> None:
     path = save(tmp_path / "a" / "scan.png")
     first, second = (case.name for case in find_cases([path, path]))
@@ -164,3 +180,68 @@ def test_flair_anywhere_below_makes_the_other_nifti_files_other_sequences(tmp_pa
     assert [case.name for case in find_cases([tmp_path / "pat"])] == ["flair"]
     (tmp_path / "pat" / "flair" / "flair.nii.gz").unlink()
     assert [case.name for case in find_cases([tmp_path / "pat"])] == ["t1", "t2"]
+
+
+def test_names_with_flair_count_within_a_patient_alone(tmp_path: Path) -> None:
+    touch(tmp_path / "all" / "p3" / "t2fl.nii.gz", *(tmp_path / "all" / "p4" / name for name in ("flair.nii.gz", "t1.nii.gz", "t2.nii.gz")))
+    first, second = find_cases([tmp_path / "all"])
+    assert (first.name, first.notes) == ("t2fl", ())
+    assert (second.name, second.notes) == ("flair", ("not used, as FLAIR is not in the name: t1.nii.gz, t2.nii.gz",))
+
+
+def test_archives_in_folders_are_cases_and_a_bad_one_stops_no_other(tmp_path: Path) -> None:
+    touch(tmp_path / "all" / "flair.nii.gz")
+    for name in ("p1", "p2"):
+        (tmp_path / "all" / "zips").mkdir(exist_ok=True)
+        with zipfile.ZipFile(tmp_path / "all" / "zips" / f"{name}.zip", "w") as archive:
+            archive.write(save(tmp_path / "slice.png"), f"{name}/1.png")
+    touch(tmp_path / "all" / "zips" / "p3.zip", tmp_path / "all" / "zips" / "._p1.zip")
+    cases = {case.name: case for case in find_cases([tmp_path / "all"])}
+    assert "not a zip archive" in cases.pop("p3").problem
+    assert {name: case.problem for name, case in cases.items()} == {"flair": "", "p1": "", "p2": ""}
+    assert read_case(cases["p2"]).voxels.shape == (1, 8, 8, 1)
+
+
+def test_links_to_folders_are_followed_and_come_to_an_end(tmp_path: Path) -> None:
+    for name in ("pA", "pB"):
+        save(tmp_path / "real" / name / "series" / "deep" / "1.png")
+        touch(tmp_path / "links" / "keep")
+        (tmp_path / "links" / name).symlink_to(tmp_path / "real" / name)
+    (tmp_path / "real" / "pA" / "series" / "round").symlink_to(tmp_path / "real" / "pA")
+    (tmp_path / "links" / "above").symlink_to(tmp_path)
+    assert [case.path for case in find_cases([tmp_path / "links"])] == [tmp_path / "links" / p / "series" / "deep" for p in ("pA", "pB")]
+    assert [case.path.parts[-3:-1] for case in find_cases([tmp_path])] == [("pA", "series"), ("pB", "series")]
+
+
+def test_files_behind_links_are_told_apart_by_the_links_names(tmp_path: Path) -> None:
+    for number, name in enumerate(("pA", "pB")):
+        touch(tmp_path / "store" / f"{number}.nii.gz", tmp_path / "real" / f"{number}" / "keep", tmp_path / "links" / "keep")
+        (tmp_path / "real" / f"{number}" / "flair.nii.gz").symlink_to(tmp_path / "store" / f"{number}.nii.gz")
+        (tmp_path / "links" / name).symlink_to(tmp_path / "real" / f"{number}")
+    assert [case.name for case in find_cases([tmp_path / "links"])] == ["pA_flair", "pB_flair"]
+
+
+def test_links_to_nothing_are_told(tmp_path: Path) -> None:
+    save(tmp_path / "all" / "p1" / "1.png")
+    for link in ("p2/flair.nii.gz", "p3", "p4.zip", "p5/.hidden"):
+        (tmp_path / "all" / link).parent.mkdir(exist_ok=True)
+        (tmp_path / "all" / link).symlink_to(tmp_path / "gone")
+    cases = {case.name: case.problem for case in find_cases([tmp_path / "all"])}
+    assert cases.pop("p1") == ""
+    assert set(cases) == {"flair", "p4", "all"}
+    assert all("a link to" in problem and "which is not there. Fetch it" in problem for problem in cases.values())
+    assert "all/p3:" in cases["all"]
+    with pytest.raises(InputError, match=r"p4\.zip: a link to .*gone, which is not there"):
+        find_cases([tmp_path / "all" / "p4.zip"])
+
+
+def test_a_closed_folder_does_not_stop_the_others(tmp_path: Path, forbid: Callable[[Path], None]) -> None:
+    for name in ("p1", "p2"):
+        save(tmp_path / "all" / name / "1.png")
+    forbid(tmp_path / "all" / "p1")
+    assert [(case.name, case.problem.partition(": ")[2][:43]) for case in find_cases([tmp_path / "all"])] == [
+        ("p2", ""),
+        ("p1", "may not be read (Permission denied). Give y"),
+    ]
+    with pytest.raises(InputError, match="p1: may not be read"):
+        find_cases([tmp_path / "all" / "p1"])

@@ -869,6 +869,65 @@ def test_files_that_are_not_read_are_told(tmp_path: Path) -> None:
     assert read_case(case).notes[-1] == "2 files not read: IM0026 (empty), IM0027.dcm (not DICOM)"
 
 
+def save_picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+
+
+def test_patients_of_other_kinds_beside_dicom_are_cases(tmp_path: Path) -> None:
+    write_series(tmp_path / "p1", numbered((2, 32, 40)))
+    save_picture(tmp_path / "p1" / "previews" / "1.jpg")
+    save_picture(tmp_path / "p2" / "1.png")
+    cases = {case.name: case for case in find_cases([tmp_path])}
+    assert {name: case.kind for name, case in cases.items()} == {"p1": "dicom", "p2": "images"}
+    assert cases["p1"].notes == ("not used, as they lie beside DICOM: 1.jpg",)
+
+
+def test_pictures_on_a_disc_are_its_viewers(tmp_path: Path) -> None:
+    write_series(tmp_path / "disc" / "IMAGES", numbered((2, 32, 40)))
+    make.write_dicomdir(tmp_path / "disc" / "DICOMDIR", ["IMAGES/IM0000", "IMAGES/IM0001"])
+    save_picture(tmp_path / "disc" / "VIEWER" / "icon.png")
+    (case,) = find_cases([tmp_path / "disc"])
+    assert (case.name, case.notes) == ("disc", ("not used, as they lie beside DICOM: icon.png",))
+
+
+def test_a_report_beside_patients_is_told_and_a_patient_of_reports_alone_fails(tmp_path: Path) -> None:
+    def report(path: Path, patient: str) -> None:
+        make.write(make.report(make.Study.new(patient), pydicom.uid.BasicTextSRStorage, "SR"), path)
+
+    for name in ("p1", "p2"):
+        save_picture(tmp_path / name / "1.png")
+    report(tmp_path / "letter.dcm", "ONE")
+    first, second = find_cases([tmp_path])
+    assert (first.name, first.notes) == ("p1", ("not used, being DICOM without images: letter.dcm",))
+    assert (second.name, second.notes) == ("p2", ())
+    report(tmp_path / "p3" / "SR", "THREE")
+    write_series(tmp_path / "p4", numbered((2, 32, 40)), study=make.Study.new("FOUR"))
+    cases = {case.name: case for case in find_cases([tmp_path])}
+    assert set(cases) == {"p1", "p2", "p3", "p4"}
+    with pytest.raises(InputError, match=r"no MR images \(1 SR\)"):
+        read_case(cases["p3"])
+
+
+@pytest.mark.parametrize("way", ["closed", "lost"])
+def test_a_slice_that_cannot_be_read_fails_its_folder(tmp_path: Path, forbid: Callable[[Path], None], way: str) -> None:
+    for name in ("p1", "p2"):
+        write_series(tmp_path / name, numbered((4, 32, 40)))
+    for number in (0, 3):
+        file = tmp_path / "p1" / f"IM000{number}"
+        if way == "closed":
+            forbid(file)
+        else:
+            file.unlink()
+            file.symlink_to("gone")
+    good, bad = find_cases([tmp_path])
+    assert (good.name, good.problem, bad.name) == ("p2", "", "p1")
+    reason = "may not be read (Permission denied)" if way == "closed" else "a link to gone, which is not there"
+    assert f"{tmp_path / 'p1' / 'IM0000'}: {reason}" in bad.problem and "cannot be read either: IM0003." in bad.problem
+    with pytest.raises(InputError, match=r"IM0000: (may not be read|a link to)"):
+        find_cases([tmp_path / "p1"])
+
+
 def test_notes_name_no_folders(tmp_path: Path) -> None:
     study, folder = make.Study.new(), tmp_path / "Doe, Jane: 1960"
     write_series(folder / "flair", numbered((4, 32, 40)), study=study)

@@ -1,12 +1,11 @@
 """What an input path stands for: which files make up which case."""
 
-import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,32 +15,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.errors import GliomaskError, InputError
+from gliomask.io.access import closed, lost
 from gliomask.io.archives import extracted
-from gliomask.io.bids import bids_cases, is_bids, is_derivative
+from gliomask.io.bids import bids_cases, is_derivative
+from gliomask.io.folders import look_below
+from gliomask.io.headers import is_dicom
 from gliomask.io.images import match_channels, read_image
-from gliomask.io.naming import RESULT, is_image, is_mask, is_nifti, is_zip, natural_key, page_names, printable, stem_of
+from gliomask.io.naming import folder_name, is_image, is_mask, is_nifti, is_zip, listed, page_names, printable, stem_of
 from gliomask.io.sources import CaseSource
+from gliomask.io.studies import find_dicom, with_reports, without_previews
 from gliomask.volume import Volume
 
 AnyPath = str | os.PathLike[str]
 
 KINDS = "PNG, JPEG or TIFF slices, NIfTI (.nii, .nii.gz), DICOM or a zip of them"
 
-MOST_NAMED = 4
-"""Most files that a note names one by one."""
+SEQUENCE_FOLDER = re.compile(r"(t[12]|flair)[a-z_ -]*|pd|dwi|adc|swi", re.IGNORECASE)
+"""Folders that hold one sequence of the patient whose folder is the one above."""
 
 
 def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
     """Return the cases that the inputs stand for, each under a name of its own.
 
     An image or NIfTI file is a case. A folder that holds images is a case of its slices; every
-    folder below it that holds images is another. Of the NIfTI files in and below a folder those
-    with FLAIR in their names are cases, or all where none has. DICOM files below a folder are
-    sorted by study, each being a case. A BIDS dataset's cases, wherever it lies below a folder, are
-    its FLAIR images. A zip is what it holds. Reference masks (``*_mask.*``), hidden folders,
-    folders of earlier results and derivatives are passed over. Of several inputs, or of several
-    folders with DICOM, one that stands for nothing is returned with its problem, so that it does
-    not stop the others.
+    folder below it that holds images is another. Of a folder's NIfTI files, folders named after a
+    sequence being one with what holds them, those with FLAIR in their names are cases, or all where
+    none has. DICOM files below a folder are sorted by study, each being a case; images in or below
+    a folder of a study's own are its previews. A BIDS dataset's cases, wherever it lies below a
+    folder, are its FLAIR images. A zip is what it holds, wherever it lies. Reference masks
+    (``*_mask.*``), hidden folders, folders of earlier results and derivatives are passed over; what
+    else is not used is told in a case's notes. Of several inputs, folders or zips, one that stands
+    for nothing or cannot be read is returned with its problem, so that it does not stop the others.
 
     Raises
     ------
@@ -50,9 +54,9 @@ def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
     """
     found: list[CaseSource] = []
     for path in inputs:
-        if len(inputs) > 1 and path.is_file() and is_mask(path):
-            continue  # a shell's *.png brings the masks too
         try:
+            if len(inputs) > 1 and path.is_file() and is_mask(path):
+                continue  # a shell's *.png brings the masks too
             found.extend(_cases_in_folder(path) if path.is_dir() else _cases_of_file(path))
         except (GliomaskError, OSError) as error:
             if len(inputs) == 1:
@@ -124,7 +128,7 @@ def with_choices(cases: list[CaseSource], pre: Path | None, post: Path | None, s
     if pre is not None or post is not None:
         if len(cases) != 1 or cases[0].kind != "nifti":
             raise InputError(f"T1 (pre, post) goes with a single NIfTI file; found {len(cases)} case(s) of kind {cases[0].kind}.")
-        return [replace(cases[0], sequences=(pre, post))]
+        return [replace(cases[0], sequences=(pre, post), found=False)]
     if series is None:
         return cases
     if not any(case.kind == "dicom" for case in cases):
@@ -171,7 +175,7 @@ def _distinct(case: CaseSource) -> tuple[str, ...]:
 
 def _cases_of_file(path: Path) -> list[CaseSource]:
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder.")
+        raise InputError(lost(path) or f"{path}: no such file or folder.")
     if is_mask(path):
         raise InputError(f"{path}: a reference mask by its name, not an input. Give the scan itself.")
     if is_image(path):
@@ -181,133 +185,80 @@ def _cases_of_file(path: Path) -> list[CaseSource]:
     if is_zip(path):
         return _cases_in_zip(path)
     if path.name.upper() == "DICOMDIR":
-        dicom, unread = _sorted_out(p for p in path.parent.rglob("*") if p.is_file())
-        return _named_by(path.parent, _dicom_cases(dicom or [path], unread, path.parent))
+        below = look_below(path.parent)
+        found = find_dicom(below.files(), path.parent)
+        return _cases_or_problem(path.parent, [*found.studies, *found.reports], below.closed | found.failed)
     if path.stat().st_size == 0:
         raise InputError(f"{path}: empty (0 bytes). Export it again.")
-    if _is_dicom(path):
-        return _dicom_cases([path], [], path)
+    if is_dicom(path):
+        found = find_dicom([path], path)
+        return _cases_or_problem(path, [*found.studies, *found.reports], found.failed)
     raise InputError(f"{path}: unknown kind of file. Expected {KINDS}, or a folder.")
 
 
 def _cases_in_folder(root: Path) -> list[CaseSource]:
-    if is_bids(root):
-        return bids_cases(root)
-    folders, datasets = _folders_of(root)
-    cases: list[CaseSource] = []
+    below = look_below(root)
+    failed = dict(below.closed)
+    pictures: list[CaseSource] = []
     nifti: list[Path] = []
     others: list[Path] = []
-    for folder in folders:
-        files = sorted((p for p in folder.iterdir() if p.is_file()), key=lambda p: natural_key(p.name))
+    searches: list[tuple[Path, Callable[[Path], list[CaseSource]]]] = []
+    for folder, files in below.folders.items():
         slices = tuple(p for p in files if is_image(p) and not is_mask(p))
         if slices:
-            cases.append(CaseSource(printable(_folder_name(folder)), folder, slices))
+            pictures.append(CaseSource(printable(folder_name(folder)), folder, slices))
         nifti.extend(p for p in files if is_nifti(p) and not is_mask(p))
-        others.extend(p for p in files if not (is_image(p) or is_nifti(p)))
-    cases.extend(_nifti_cases(nifti))
-    searches: list[tuple[Path, Callable[[], list[CaseSource]]]] = [(dataset, partial(bids_cases, dataset)) for dataset in datasets]
-    dicom, unread = _sorted_out(others)
-    if dicom:
-        # Beside DICOM, pictures are a viewer's icons and previews of the same scan.
-        cases = [case for case in cases if case.kind != "images"]
-        searches.append((root, partial(_dicom_cases, dicom, unread, root)))
-    cases = _found_by(searches, cases)
-    if not cases:
-        raise InputError(f"{root}: holds no scan. Expected {KINDS} in it or in its folders.")
-    return _named_by(root, cases)
-
-
-def _folders_of(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders to look into, the root first, and the BIDS datasets among them, whose own folders are left out."""
-    folders: list[Path] = []
-    datasets: list[Path] = []
-    for folder in sorted((p for p in [root, *root.rglob("*")] if p.is_dir()), key=lambda p: natural_key(str(p))):
-        hidden = any(part.startswith(".") for part in folder.relative_to(root).parts)
-        if hidden or is_result(folder) or any(folder.is_relative_to(dataset) for dataset in datasets):
-            continue
-        (datasets if is_bids(folder) else folders).append(folder)
-    return folders, [dataset for dataset in datasets if not is_derivative(dataset)]
-
-
-def _found_by(searches: Sequence[tuple[Path, Callable[[], list[CaseSource]]]], cases: list[CaseSource]) -> list[CaseSource]:
-    """Return the cases and those that the searches find; a failing one is a case with a problem, or raises if there is no other case."""
-    found, failed = list(cases), []
+        searches.extend((p, _cases_in_zip) for p in files if is_zip(p))
+        others.extend(p for p in files if not (is_image(p) or is_nifti(p) or is_zip(p)))
+    searches.extend((dataset, bids_cases) for dataset in below.datasets if dataset == root or not is_derivative(dataset))
+    found: list[CaseSource] = []
     for place, search in searches:
         try:
-            found.extend(search())
-        except InputError as error:
-            failed.append((place, error))
-    if failed and not found:
-        raise failed[0][1]
-    return found + [_failed(place, error) for place, error in failed]
+            found.extend(search(place))
+        except (GliomaskError, OSError) as error:
+            failed[place] = error
+    dicom = find_dicom(others, root)
+    own, studies = without_previews(pictures, dicom)
+    cases = with_reports([*own, *_nifti_cases(nifti), *found, *studies], dicom.reports)
+    return _cases_or_problem(root, cases, failed | dicom.failed)
+
+
+def _cases_or_problem(given: Path, cases: list[CaseSource], failed: dict[Path, Exception]) -> list[CaseSource]:
+    """Return the cases and one for all that failed; where a single problem is all that there is, it is raised."""
+    if not cases and len(failed) < 2:
+        raise next(iter(failed.values()), InputError(f"{given}: holds no scan. Expected {KINDS} in it or in its folders."))
+    return _named_by(given, cases + [_failed(place, error) for place, error in failed.items()])
 
 
 def _failed(path: Path, error: Exception) -> CaseSource:
     """Return what stands for an input that is no case."""
-    return CaseSource(printable(_folder_name(path) if path.is_dir() else stem_of(path)), path, problem=str(error))
-
-
-def _folder_name(folder: Path) -> str:
-    """Return a folder's name; that of a link is its own, that of ``.`` or ``..`` is the folder's that it stands for."""
-    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+    try:
+        name = folder_name(path) if path.is_dir() else stem_of(path)
+    except OSError:  # in a closed folder
+        name = stem_of(path)
+    problem = closed(path, error) if isinstance(error, OSError) else error
+    return CaseSource(printable(name), path, problem=str(problem))
 
 
 def _named_by(folder: Path, cases: list[CaseSource]) -> list[CaseSource]:
     """Return the cases, a single DICOM study being named by the folder that was given rather than by one below it."""
-    if len(cases) != 1 or cases[0].kind != "dicom":
+    if len(cases) != 1 or cases[0].kind != "dicom" or not folder.is_dir():
         return cases
-    return [replace(cases[0], name=printable(_folder_name(folder)), path=folder)]
+    return [replace(cases[0], name=printable(folder_name(folder)), path=folder)]
 
 
 def _nifti_cases(files: list[Path]) -> list[CaseSource]:
-    """Return an input's cases: the files named FLAIR, the others being their other sequences; or all, where none is."""
-    named = [p for p in files if "flair" in p.name.casefold()]
-    return [CaseSource(printable(stem_of(p)), p, (p,), kind="nifti") for p in named or files]
-
-
-def _sorted_out(files: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the files that are DICOM, and those that are not although their names say so or say nothing."""
-    dicom: list[Path] = []
-    unread: list[Path] = []
+    """Return the cases: of every patient's files those named FLAIR, the others being other sequences; or all, where none is."""
+    by_patient: dict[Path, list[Path]] = defaultdict(list)
     for file in files:
-        ending = file.suffix.casefold()
-        if _is_dicom(file):
-            dicom.append(file)
-        elif not file.name.startswith(".") and (ending in ("", ".dcm", ".ima") or ending[1:].isdecimal()):  # UIDs end in numbers
-            unread.append(file)
-    return dicom, unread
-
-
-def _dicom_cases(files: list[Path], unread: list[Path], given: Path) -> list[CaseSource]:
-    """Return a case for every study, and one with a problem for every folder that cannot be used; if none can, that raises."""
-    from gliomask.io.series import find_studies, unusable_folders  # pydicom: wanted for DICOM alone
-
-    failed: list[CaseSource] = []
-    try:
-        studies = find_studies(files)
-    except InputError:
-        reasons = unusable_folders(files)
-        usable = [file for file in files if file.parent not in reasons]
-        if not usable or not reasons:
-            raise
-        studies = find_studies(usable)
-        failed = [_failed(folder, error) for folder, error in reasons.items()]
+        by_patient[file.parent.parent if SEQUENCE_FOLDER.fullmatch(file.parent.name) else file.parent].append(file)
     cases = []
-    for study in studies:
-        common = Path(os.path.commonpath([file.parent for file in study.files])) if given.is_dir() else given
-        name = _folder_name(common) if given.is_dir() else stem_of(given)
-        cases.append(CaseSource(printable(name), common, study.files, kind="dicom", notes=_unread_beside(study.files, unread)))
-    return cases + failed
-
-
-def _unread_beside(files: Sequence[Path], unread: Sequence[Path]) -> tuple[str, ...]:
-    """Return a note on the files in a study's folders that are no DICOM, if there are any."""
-    folders = {file.parent for file in files}
-    beside = [file for file in unread if file.parent in folders]
-    if not beside:
-        return ()
-    named = [f"{printable(f.name)} ({'empty' if f.stat().st_size == 0 else 'not DICOM'})" for f in beside[:MOST_NAMED]]
-    return (f"{len(beside)} file{'s' if len(beside) > 1 else ''} not read: {', '.join(named)}{', …' if len(beside) > MOST_NAMED else ''}",)
+    for inside in by_patient.values():
+        named = [p for p in inside if "flair" in p.name.casefold()]
+        others = [p for p in inside if "flair" not in p.name.casefold()] if named else []
+        first, *rest = (CaseSource(printable(stem_of(p)), p, (p,), problem=lost(p), kind="nifti") for p in named or inside)
+        cases += [first.noted(f"not used, as FLAIR is not in the name: {listed(others)}") if others else first, *rest]
+    return cases
 
 
 def _cases_in_zip(path: Path) -> list[CaseSource]:
@@ -341,12 +292,6 @@ class _Unpacked:
         self._finalizer = finalize(self, stack.close)
 
 
-def _is_dicom(path: Path) -> bool:
-    from gliomask.io.dicom import is_dicom
-
-    return is_dicom(path)
-
-
 def _with_unique_names(cases: list[CaseSource]) -> list[CaseSource]:
     """Return the cases renamed where several share a name, so that no result replaces another's.
 
@@ -356,7 +301,8 @@ def _with_unique_names(cases: list[CaseSource]) -> list[CaseSource]:
     names = [case.name for case in cases]
     for depth in range(1, 4):
         for i in _clashing(names):
-            parents = cases[i].path.resolve().parts[-1 - depth : -1]
+            place = Path(os.path.normpath(cases[i].path.absolute()))  # links keep their own names
+            parents = place.parts[-1 - depth : -1]
             names[i] = printable("_".join([*parents, cases[i].name]))
     for i in _clashing(names):
         names[i] = cases[i].name
@@ -374,12 +320,3 @@ def _clashing(names: list[str]) -> list[int]:
     """Return the positions of names that occur more than once, letters' case aside (file systems may ignore it)."""
     times = Counter(name.casefold() for name in names)
     return [i for i, name in enumerate(names) if times[name.casefold()] > 1]
-
-
-def is_result(folder: Path) -> bool:
-    """Return whether the folder holds a case's results, by its record."""
-    try:
-        content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and "notice" in content and "files" in content

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gliomask.errors import EngineError, GliomaskError, InputError
+from gliomask.io.access import closed, lost
 from gliomask.io.silence import unwarned
 
 PREAMBLE = 128
@@ -79,15 +80,22 @@ def is_dicom(path: Path) -> bool:
 
     True with the letters DICM after the preamble, and for files without preamble whose first
     element is a plausible one of group 0002 or 0008; the name is never looked at.
+
+    Raises
+    ------
+    InputError
+        It may not be read, or is a link to nothing, so that nobody knows.
     """
+    if problem := lost(path):
+        raise InputError(problem)
     try:
         if not path.is_file():
             return False
         with path.open("rb") as file:
             start = file.read(PREAMBLE + 4)
             size = os.fstat(file.fileno()).st_size
-    except OSError:
-        return False
+    except OSError as error:
+        raise closed(path, error) from error
     return start[PREAMBLE:] == b"DICM" or _starts_with_element(start, size)
 
 
@@ -109,7 +117,7 @@ def read_dataset(path: Path, **options: Any) -> Any:
     Raises
     ------
     InputError
-        It is no DICOM file, damaged, or could expand beyond bounds.
+        It may not be read, is no DICOM file, damaged, or could expand beyond bounds.
     EngineError
         pydicom is not installed.
     """

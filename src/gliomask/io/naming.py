@@ -1,6 +1,7 @@
 """How files are named: natural order, reference masks, image endings."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
@@ -9,6 +10,9 @@ NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 RESULT = "result.json"
 """The record of a finished case; a folder that holds one is output, not input."""
+
+MOST_NAMED = 4
+"""Most files that a note names one by one."""
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -43,6 +47,21 @@ def stem_of(path: Path) -> str:
     """
     name = path.name
     return name[: -len(".nii.gz")] if name.casefold().endswith(".nii.gz") else path.stem
+
+
+def folder_name(folder: Path) -> str:
+    """Return a folder's name; that of a link is its own, that of ``.`` or ``..`` is the folder's that it stands for."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def listed(files: Sequence[Path]) -> str:
+    """Return the names of the first files, and how many there are if those are not all.
+
+    >>> listed([Path(f"{n}.png") for n in range(9)])
+    '0.png, 1.png, 2.png, 3.png, … (9 files)'
+    """
+    named = ", ".join(printable(file.name) for file in files[:MOST_NAMED])
+    return named if len(files) <= MOST_NAMED else f"{named}, … ({len(files)} files)"
 
 
 def is_mask(path: Path) -> bool:

@@ -48,9 +48,10 @@ MR_IMAGE, DICOMDIR = "MR image", "DICOMDIR"
 
 @dataclass(frozen=True)
 class Study:
-    """The DICOM files of one study, in natural order of their paths."""
+    """The DICOM files of one study, in natural order of their paths, and whether there are images among them."""
 
     files: tuple[Path, ...]
+    has_images: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ def kind_of(header: Header) -> str:
 def find_studies(files: Sequence[Path]) -> list[Study]:
     """Return the studies that DICOM files belong to, by StudyInstanceUID, in the order of their first files.
 
-    A study of nothing but reports, segmentations and the like is left out where others have
-    images. A DICOMDIR is passed over; where there is nothing else, the files that it names are taken.
+    A study of nothing but reports, segmentations and the like is left out where another of the same
+    patient has images. A DICOMDIR is passed over; where there is nothing else, the files that it
+    names are taken.
 
     Raises
     ------
@@ -119,8 +121,13 @@ def find_studies(files: Sequence[Path]) -> list[Study]:
     by_study: dict[tuple[str, str], list[Header]] = defaultdict(list)
     for header in listed:
         by_study[header.study, header.patient].append(header)
-    with_images = [group for group in by_study.values() if any(kind_of(h).endswith(" image") for h in group)]
-    return [Study(tuple(h.file for h in group)) for group in with_images or by_study.values()]
+    has_images = {key: any(kind_of(h).endswith(" image") for h in group) for key, group in by_study.items()}
+    shown = {patient for (_, patient), images in has_images.items() if images}
+    return [
+        Study(tuple(h.file for h in group), has_images[study, patient])
+        for (study, patient), group in by_study.items()
+        if has_images[study, patient] or patient not in shown
+    ]
 
 
 def unusable_folders(files: Sequence[Path]) -> dict[Path, InputError]:
