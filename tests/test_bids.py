@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +15,7 @@ pytest.importorskip("scipy", reason="the extra [volumes] is not installed")
 
 from gliomask import InputError
 from gliomask.cli import main
-from gliomask.io import find_cases
+from gliomask.io import find_cases, read, read_case
 from gliomask.models import find_model
 
 SHAPE = (128, 128, 8)
@@ -55,6 +56,47 @@ def test_a_dataset_without_flair_is_told(tmp_path: Path) -> None:
     (tmp_path / "dataset_description.json").write_text("{}")
     with pytest.raises(InputError, match="a BIDS dataset without FLAIR"):
         find_cases([tmp_path])
+
+
+def test_forks_of_macos_are_no_images(dataset: Path) -> None:
+    for name in ("FLAIR", "T1w", "ce-gd_T1w"):
+        (dataset / "sub-01" / "anat" / f"._sub-01_{name}.nii.gz").write_bytes(b"\0\5\x16\7")
+    first = find_cases([dataset])[0]
+    assert first.name == "sub-01_run-1_FLAIR"
+    assert [p and p.name for p in first.sequences] == ["sub-01_T1w.nii.gz", "sub-01_ce-gd_T1w.nii.gz"]
+
+
+def test_subjects_that_cannot_be_reached_are_told(dataset: Path, forbid: Callable[[Path], None]) -> None:
+    shutil.rmtree(dataset / "sub-02" / "ses-a")
+    (dataset / "sub-02" / "ses-a").symlink_to("gone")
+    (dataset / "sub-03").symlink_to("gone")
+    forbid(dataset / "sub-01")
+    problems = {case.name: case.problem for case in find_cases([dataset])}
+    assert problems.pop("sub-02_ses-b_FLAIR") == ""
+    assert "sub-01: may not be read (Permission denied)" in problems["sub-01"]
+    assert "ses-a: a link to gone, which is not there" in problems["sub-02"]
+    assert "sub-03: a link to gone, which is not there" in problems["sub-03"]
+
+
+def test_images_that_were_not_fetched(dataset: Path) -> None:
+    shutil.rmtree(dataset / "sub-02")
+    for name in ("run-1_FLAIR", "T1w"):
+        file = dataset / "sub-01" / "anat" / f"sub-01_{name}.nii.gz"
+        file.unlink()
+        file.symlink_to("gone")
+    lost, found = find_cases([dataset])
+    with pytest.raises(InputError, match=r"run-1_FLAIR\.nii\.gz: a link to gone, which is not there\. Fetch it"):
+        read_case(lost)
+    notes = read_case(found).notes
+    assert "T1 not used. sub-01_T1w.nii.gz: a link to gone" in notes[0]
+    assert "sub-01_ce-gd_T1w.nii.gz resampled" in notes[1]
+
+
+def test_t1_that_was_named_has_to_fit(dataset: Path) -> None:
+    shutil.rmtree(dataset / "sub-02")
+    (dataset / "sub-01" / "anat" / "sub-01_run-1_FLAIR.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"missing\.nii: no such file"):
+        read(dataset, pre=dataset / "missing.nii")
 
 
 def test_derivatives_are_a_dataset_that_the_validator_accepts(dataset: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gliomask.errors import InputError
-from gliomask.io.naming import natural_key, printable, stem_of
+from gliomask.io.access import closed, is_lost, lost
+from gliomask.io.naming import is_nifti, natural_key, printable, stem_of
 from gliomask.io.sources import CaseSource
 from gliomask.io.writing import atomic_path, write_text
 
@@ -37,31 +38,46 @@ def bids_cases(root: Path) -> list[CaseSource]:
     """Return a case for every ``*_FLAIR.nii[.gz]`` of the dataset, its subject's and session's T1 with it.
 
     T1 with a ``ce-`` entity is post-contrast. Sessions, runs and acquisitions are cases of their
-    own; derivatives and source data inside the dataset are passed over.
+    own; derivatives and source data inside the dataset are passed over. A subject whose folder may
+    not be looked into is a case with a problem.
 
     Raises
     ------
     InputError
         The dataset holds no FLAIR.
     """
-    images = [*root.glob("sub-*/anat/*_FLAIR.nii*"), *root.glob("sub-*/ses-*/anat/*_FLAIR.nii*")]
     cases = []
-    for path in sorted(images, key=lambda p: natural_key(str(p))):
-        if stem_of(path).endswith("_FLAIR"):
-            cases.append(
-                CaseSource(
-                    printable(stem_of(path)),
-                    path,
-                    (path,),
-                    kind="nifti",
-                    sequences=_t1_beside(path),
-                    found=True,
-                    bids=(path.relative_to(root), root),
-                )
-            )
+    for subject in sorted(root.glob("sub-*"), key=lambda p: natural_key(p.name)):
+        try:
+            cases.extend(_subject_cases(subject, root))
+        except OSError as error:
+            cases.append(CaseSource(printable(subject.name), subject, problem=lost(subject) or str(closed(subject, error))))
     if not cases:
         raise InputError(f"{root}: a BIDS dataset without FLAIR. Expected sub-*/[ses-*/]anat/*_FLAIR.nii or .nii.gz in it.")
     return cases
+
+
+def _subject_cases(subject: Path, root: Path) -> list[CaseSource]:
+    """Return the cases of a subject of the dataset."""
+    if not (subject.is_dir() or is_lost(subject)):
+        return []
+    sessions = [p for p in subject.iterdir() if p.name.startswith("ses-")]
+    folders = [folder for p in (subject, *sessions) if (folder := p / "anat").is_dir()]
+    images = [p for folder in folders for p in folder.iterdir() if is_nifti(p) and stem_of(p).endswith("_FLAIR")]
+    gone = [p for p in (*sessions, *(p / "anat" for p in (subject, *sessions))) if is_lost(p)]
+    return [CaseSource(printable(subject.name), p, problem=lost(p)) for p in gone] + [
+        CaseSource(
+            printable(stem_of(path)),
+            path,
+            (path,),
+            problem=lost(path),
+            kind="nifti",
+            sequences=_t1_beside(path),
+            found=True,
+            bids=(path.relative_to(root), root),
+        )
+        for path in sorted(images, key=lambda p: natural_key(str(p)))
+    ]
 
 
 def check_output(cases: Sequence[CaseSource], output: Path) -> None:
@@ -160,7 +176,7 @@ def _derivatives(case: CaseSource, output: Path) -> Iterator[tuple[str, Path, Pa
 
 def _t1_beside(flair: Path) -> tuple[Path | None, Path | None]:
     """Return the first T1 without and with contrast in the FLAIR's folder."""
-    images = sorted((p for p in flair.parent.glob("*_T1w.nii*") if stem_of(p).endswith("_T1w")), key=lambda p: natural_key(p.name))
+    images = sorted((p for p in flair.parent.iterdir() if is_nifti(p) and stem_of(p).endswith("_T1w")), key=lambda p: natural_key(p.name))
     post = [p for p in images if re.search(r"_ce-", p.name)]
     pre = [p for p in images if p not in post]
     return (pre[0] if pre else None), (post[0] if post else None)
