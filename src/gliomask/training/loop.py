@@ -124,9 +124,13 @@ def train(
     if initial and not state.step:
         model.set_weights(initial)
     started, first_step, saved = time.monotonic(), state.step, time.monotonic()
+    shape: tuple[int, ...] = ()
     for images, masks in _batches(cases, recipe, settings.seed, state.step, epochs * steps_per_epoch):
         if _is_over(state.history, recipe, epochs):
             break
+        if images.shape != shape:  # compiled anew, not for any size: a run that is resumed here compiles for this one alone
+            model.make_train_function(force=True)
+            shape = images.shape
         model.reset_metrics()  # else Keras returns the mean over all steps since the last reset
         for name, value in model.train_on_batch(images, masks, return_dict=True).items():
             state.sums[name] = state.sums.get(name, 0.0) + float(value)
