@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gliomask.evaluation.calibration import ALL_PIXELS, IN_DOUBT, pooled, reliabilities, reliability
+from gliomask.evaluation.calibration import ALL_PIXELS, IN_DOUBT, in_doubt, pooled, reliabilities, reliability
 
 
 def test_probabilities_that_mean_what_they_say_have_no_error() -> None:
@@ -26,6 +26,15 @@ def test_background_does_not_drown_the_pixels_in_doubt() -> None:
     assert found[ALL_PIXELS].expected_calibration_error == pytest.approx(0.032)
     assert found[IN_DOUBT].expected_calibration_error == pytest.approx(0.8)
     assert found[IN_DOUBT].pixels.sum() == 4
+
+
+def test_before_and_after_are_told_of_the_same_pixels() -> None:
+    before = np.array([0.5, 0.5, 0.999, 0.999], np.float32)
+    after, truth = np.array([0.4, 0.4, 0.9, 0.9], np.float32), np.array([True, False, True, True])
+    assert reliabilities(after, truth)[IN_DOUBT].pixels.sum() == 4
+    found = reliabilities(after, truth, in_doubt(before))[IN_DOUBT]
+    assert found.pixels.sum() == 2
+    assert found.expected_calibration_error == pytest.approx(0.1)
 
 
 def test_patients_add_up() -> None:

@@ -7,12 +7,23 @@ from gliomask.evaluation.fitting import FittingCase, fit_agreement, fit_calibrat
 from gliomask.postprocess import from_log_odds, log_odds
 
 
-def test_calibration_scales_and_shifts_log_odds() -> None:
+def test_calibration_follows_its_curve_there_and_back() -> None:
     probability = np.array([0.1, 0.5, 0.9], np.float32)
     assert Calibration().apply(probability) is probability
-    # Odds of 9 to 1 with a scale of 1/2 are 3 to 1.
-    assert Calibration(0.5).apply(probability) == pytest.approx([0.25, 0.5, 0.75], abs=1e-5)
-    assert Calibration(1.0, float(np.log(3.0))).apply(probability[1:2]) == pytest.approx([0.75], abs=1e-5)
+    nine, three = float(np.log(9.0)), float(np.log(3.0))
+    curve = Calibration.of([-nine, 0.0, nine], [-three, 0.5, nine])  # odds of 1 to 9 become 1 to 3
+    calibrated = curve.apply(probability)
+    assert calibrated == pytest.approx([0.25, 0.6225, 0.9], abs=1e-4)
+    assert curve.undo(calibrated) == pytest.approx(probability, abs=1e-4)
+    assert curve.apply(np.array([[0.01, 0.99]], np.float32)) == pytest.approx(np.array([[0.25, 0.9]]), abs=1e-4)  # level beyond its ends
+    many = np.linspace(0.1, 0.9, 2**20 + 3, dtype=np.float32)  # more than are worked on at a time
+    assert curve.undo(curve.apply(many)) == pytest.approx(many, abs=1e-4)
+
+
+@pytest.mark.parametrize(("network", "calibrated"), [([0.0, 1.0], [0.0]), ([1.0, 0.0], [0.0, 1.0]), ([0.0, 1.0], [1.0, 1.0])])
+def test_a_curve_that_does_not_rise_is_refused(network: list[float], calibrated: list[float]) -> None:
+    with pytest.raises(ValueError, match="have to rise"):
+        Calibration.of(network, calibrated)
 
 
 def test_entropy_in_bits() -> None:
@@ -55,7 +66,21 @@ def overconfident(seed: int, fold: str, kind: str = "volume", scale: float = 0.5
 
 def test_a_calibration_is_found_again() -> None:
     found = fit_calibration([overconfident(seed, "0") for seed in range(4)])
-    assert (found.scale, found.offset) == pytest.approx((0.5, -0.4), abs=0.03)
+    middle = [(n, c) for n, c in zip(found.network, found.calibrated, strict=True) if abs(n) < 7.0]
+    assert len(middle) == 5
+    for network, calibrated in middle:
+        assert calibrated == pytest.approx(0.5 * network - 0.4, abs=0.25)
+    assert fitting.threshold_of(found) == pytest.approx(from_log_odds(np.float32(-0.4)), abs=0.02)
+
+
+def test_a_network_sure_of_all_is_mended_at_both_ends() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.zeros((4, 64, 64), bool)
+    truth[:, :8] = True
+    probability = np.where(rng.random(truth.shape) < 0.05, ~truth, truth).astype(np.float16)  # one in twenty wrong, all certain
+    found = fit_calibration([FittingCase("p", "0", "volume", probability, truth)])
+    certain = found.apply(np.array([0.0, 1.0], np.float32))
+    assert certain == pytest.approx([truth[probability == 0].mean(), truth[probability == 1].mean()], abs=0.01)
 
 
 def test_an_expectation_is_found_again() -> None:
@@ -81,7 +106,8 @@ def test_fits_are_checked_on_folds_that_they_have_not_seen(monkeypatch: pytest.M
     assert seen == [{"b", "c"}, {"a", "c"}, {"a", "b"}]
     assert [p.patient for p in predictions] == [case.patient for case in cases]
     errors, curves = found["calibration_error"], found["reliability"]
-    assert errors["after"]["all pixels"] < 0.02 < errors["before"]["all pixels"]
+    for region in errors["before"]:
+        assert errors["after"][region] < 0.03 < errors["before"][region]
     off = {when: max(abs(bin_["mean_probability"] - bin_["tumour_share"]) for bin_ in curve) for when, curve in curves.items()}
     assert off["after"] < off["before"]
     assert fitting.summarise_predictions(predictions)["cases"] == 6

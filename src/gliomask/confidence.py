@@ -1,10 +1,11 @@
 """How far a result can be trusted, from its probabilities alone.
 
 Three steps, each fitted on patients that the network was not trained on and stored in the model's
-record: probabilities are calibrated (Platt 1999; with an offset of 0 it is the temperature scaling of
-Guo 2017, arXiv:1706.04599), their entropy shows where the outline is uncertain, and what they say of
-the whole mask is turned into the Dice to be expected, with an interval from the errors of that
-expectation (split conformal prediction, Lei 2018, doi:10.1080/01621459.2017.1307116).
+record. Probabilities are calibrated by a curve from log-odds to log-odds: Dice loss leaves a network
+sure of nearly every pixel, which one straight line (Platt 1999) mends at one end and spoils at the
+other. Their entropy shows where the outline is uncertain. And what the network's own ones say of the
+whole mask is turned into the Dice to be expected, with an interval from the errors of that expectation
+(split conformal prediction, Lei 2018, doi:10.1080/01621459.2017.1307116).
 """
 
 from collections.abc import Sequence
@@ -24,21 +25,52 @@ FAINT = 0.02
 DICE_LIMITS = (0.02, 0.98)
 """Dice is kept within these before its log-odds are taken, so that one missed lesion does not decide a fit."""
 
+AT_A_TIME = 2**20
+"""Voxels that are calibrated at a time, so that what lies between, in double precision, takes little memory."""
+
 FEATURES = ("expected overlap", "boundary entropy", "area")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Log-odds become ``scale`` times themselves plus ``offset``; 1 and 0 change nothing."""
+    """A rising curve from the network's log-odds to calibrated ones, straight between its points and level beyond them.
 
-    scale: float = 1.0
-    offset: float = 0.0
+    Without points it changes nothing.
+    """
+
+    network: tuple[float, ...] = ()
+    calibrated: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, network: Sequence[float] = (), calibrated: Sequence[float] = ()) -> "Calibration":
+        """Return the calibration of numbers as JSON has them.
+
+        Raises
+        ------
+        ValueError
+            The points are not as many on both sides, or do not rise.
+        """
+        if len(network) != len(calibrated) or any((np.diff(points) <= 0).any() for points in (network, calibrated)):
+            raise ValueError("a calibration's points have to rise on both sides")
+        return cls(tuple(map(float, network)), tuple(map(float, calibrated)))
 
     def apply(self, probability: Float) -> Float:
         """Return calibrated probabilities, of the same shape."""
-        if (self.scale, self.offset) == (1.0, 0.0):
-            return probability
-        return from_log_odds(np.float32(self.scale) * log_odds(probability) + np.float32(self.offset))
+        return probability if not self.network else _along(probability, self.network, self.calibrated)
+
+    def undo(self, probability: Float) -> Float:
+        """Return the network's own probabilities, which calibrated ones came from."""
+        return probability if not self.network else _along(probability, self.calibrated, self.network)
+
+
+def _along(probability: Float, before: Sequence[float], after: Sequence[float]) -> Float:
+    """Return the probabilities whose log-odds lie where those given lie on a curve, of the same shape."""
+    flat = probability.reshape(-1)
+    out = np.empty(flat.shape, np.float32)
+    for first in range(0, flat.size, AT_A_TIME):
+        part = slice(first, first + AT_A_TIME)
+        out[part] = from_log_odds(np.interp(log_odds(flat[part]), before, after).astype(np.float32))
+    return out.reshape(probability.shape)
 
 
 @dataclass(frozen=True)
@@ -87,7 +119,7 @@ def entropy(probability: Float) -> Float:
 
 
 def features(probability: Float, mask: Mask, pixel: float = 1.0) -> tuple[float, float, float] | None:
-    """Return what calibrated probabilities ``(z, y, x)`` say of their mask, see :data:`FEATURES`; None for an empty mask.
+    """Return what the network's own probabilities ``(z, y, x)`` say of their mask, see :data:`FEATURES`; None for an empty mask.
 
     The expected overlap is the log-odds of 2·Σp(mask) / (Σp + mask), the Dice that would come out if every
     voxel were tumour with its probability and by itself. The boundary entropy is the logarithm of all

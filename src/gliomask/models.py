@@ -146,7 +146,7 @@ def read_record(path: Path) -> ModelRecord:
         fields["normalisation"] = Normalisation(**fields["normalisation"])
         fields["channels"] = tuple(fields["channels"])
         fields["postprocessing"] = Postprocessing(**fields.get("postprocessing", {}))
-        fields["calibration"] = Calibration(**fields.get("calibration", {}))
+        fields["calibration"] = Calibration.of(**fields.get("calibration", {}))
         fields["agreement"] = {kind: AgreementModel.of(**values) for kind, values in fields.get("agreement", {}).items()}
         fields["quantised"] = QuantisedNetwork(**fields["quantised"]) if fields.get("quantised") else None
         return ModelRecord(**fields, folder=path.parent)

@@ -135,8 +135,10 @@ class Segmentation:
         if not own or not self.quality.plausible or not (slices == 1 or whole):
             return None
         expectation = self.model.agreement.get("slice" if slices == 1 else "volume")
-        row = None if expectation is None else features(self.probability.transpose(axes), self.mask.transpose(axes), pixel)
-        return None if expectation is None or row is None else expectation.estimate(row)
+        if expectation is None:
+            return None
+        row = features(self.model.calibration.undo(self.probability).transpose(axes), self.mask.transpose(axes), pixel)
+        return None if row is None else expectation.estimate(row)
 
     @property
     def uncertainty(self) -> NDArray[np.float32]:

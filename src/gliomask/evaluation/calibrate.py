@@ -1,7 +1,7 @@
 """What ``gliomask calibrate`` does: cases that no model was trained on, the fits, and how far they hold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Calibrated:
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain types."""
         agreement = {kind: {"weights": model.weights, "errors": model.errors} for kind, model in self.fit.agreement.items()}
-        calibration = {"scale": self.fit.calibration.scale, "offset": self.fit.calibration.offset}
+        calibration = asdict(self.fit.calibration)
         return {
             "folds": self.folds,
             "patients": self.patients,
@@ -128,7 +128,8 @@ def format_calibrated(calibrated: Calibrated) -> str:
     fitted, report = calibrated.fit, calibrated.report
     lines = [
         f"{calibrated.patients} patients of folds {', '.join(calibrated.folds)}, each as the model without its fold sees it",
-        f"calibration: log-odds times {fitted.calibration.scale:.3f} plus {fitted.calibration.offset:.3f}",
+        f"calibration: log-odds {', '.join(f'{odds:.1f}' for odds in fitted.calibration.network)}",
+        f"  become {', '.join(f'{odds:.1f}' for odds in fitted.calibration.calibrated)}",
         f"  0.5 becomes {fitted.threshold:.3f}",
     ]
     before, after = report["calibration_error"]["before"], report["calibration_error"]["after"]

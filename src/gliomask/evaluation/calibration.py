@@ -94,9 +94,24 @@ def reliability(probability: NDArray[np.float32], reference: NDArray[np.bool_], 
     )
 
 
-def reliabilities(probability: NDArray[np.float32], reference: NDArray[np.bool_]) -> dict[str, Reliability]:
-    """Return the histograms of all pixels and of those in doubt."""
-    doubt = (probability >= DOUBT[0]) & (probability <= DOUBT[1])
+def in_doubt(probability: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return where the model is in doubt, of the same shape."""
+    doubt: NDArray[np.bool_] = (probability >= DOUBT[0]) & (probability <= DOUBT[1])
+    return doubt
+
+
+def reliabilities(
+    probability: NDArray[np.float32], reference: NDArray[np.bool_], doubt: NDArray[np.bool_] | None = None
+) -> dict[str, Reliability]:
+    """Return the histograms of all pixels and of those in doubt.
+
+    Parameters
+    ----------
+    doubt
+        Which pixels these are, if not those of *probability* itself: to compare before and after calibration, both
+        have to be of the same pixels.
+    """
+    doubt = in_doubt(probability) if doubt is None else doubt
     return {ALL_PIXELS: reliability(probability, reference), IN_DOUBT: reliability(probability[doubt], reference[doubt])}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, features
-from gliomask.evaluation.calibration import ALL_PIXELS, pooled, reliabilities
+from gliomask.evaluation.calibration import ALL_PIXELS, in_doubt, pooled, reliabilities
 from gliomask.metrics import confusion, dice
 from gliomask.postprocess import log_odds, slice_distance_mm, without_satellites
 
@@ -20,8 +20,17 @@ BINS = np.linspace(-9.3, 9.3, 373)
 COVERAGE = 0.9
 """Share of cases whose Dice the interval is to hold."""
 
-BOUNDS = ((0.1, 3.0), (-4.0, 4.0))
-"""Of a calibration's scale and offset: beyond them the data say nothing of calibration."""
+POINTS = log_odds(np.array([1e-4, 1e-3, 0.01, 0.5, 0.99, 0.999, 0.9999], np.float32)).astype(np.float64)
+"""Log-odds of the network at which a calibration's curve bends."""
+
+LEAST_RISE = 0.01
+"""Of a calibration's curve, per unit of the network's log-odds: it always rises, so that 0.5 gives the same mask by what it becomes."""
+
+MOST_CERTAIN_ODDS = 12.0
+"""Calibrated log-odds stay within this, where few pixels say more."""
+
+PULL = 1e-7
+"""Weight of the penalty on a calibration's distance from changing nothing, in squared log-odds; the rest is a mean over all pixels."""
 
 RIDGE = 1.0
 """Weight of the penalty on an expectation's weights, in squared errors of log-odds."""
@@ -81,16 +90,16 @@ def fit(cases: Sequence[FittingCase], smallest_share: float) -> Fit:
     calibration = fit_calibration([case for case in cases if case.kind == "volume"])
     tables: dict[str, list[tuple[tuple[float, ...], float, str]]] = {}
     for case in cases:
-        row = described(case, calibration, smallest_share)
+        row = described(case, smallest_share)
         if row is not None:
             tables.setdefault(case.kind, []).append((*row, case.fold))
     return Fit(calibration, {kind: fit_agreement(*zip(*rows, strict=True)) for kind, rows in tables.items()})
 
 
 def fit_calibration(cases: Iterable[FittingCase]) -> Calibration:
-    """Return the scale and offset of log-odds with the highest likelihood (Platt 1999), on binned pixels.
+    """Return the rising curve through :data:`POINTS` with the highest likelihood, on binned pixels.
 
-    Every patient counts alike, however many slices there are. Both stay within :data:`BOUNDS`.
+    Every patient counts alike, however many slices there are. Where the cases say nothing it stays what it is.
     """
     from scipy.optimize import minimize  # wanted for evaluation alone
 
@@ -100,19 +109,26 @@ def fit_calibration(cases: Iterable[FittingCase]) -> Calibration:
         pixels += np.histogram(odds, BINS)[0] / case.reference.size
         tumour += np.histogram(odds[case.reference], BINS)[0] / case.reference.size
     middles = (BINS[:-1] + BINS[1:]) / 2.0
+    shares = np.stack([np.interp(middles, POINTS, one) for one in np.eye(len(POINTS))], axis=1)
+    rises = np.tri(len(POINTS))  # the curve is its first value and what it rises by from point to point
+    identity = np.r_[POINTS[0], np.diff(POINTS)]
 
-    def loss(weights: NDArray[np.float64]) -> float:
-        odds = weights[0] * middles + weights[1]
-        return float(np.sum(tumour * np.logaddexp(0.0, -odds) + (pixels - tumour) * np.logaddexp(0.0, odds)) / pixels.sum())
+    def loss(steps: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        odds = shares @ rises @ steps
+        value = np.sum(tumour * np.logaddexp(0.0, -odds) + (pixels - tumour) * np.logaddexp(0.0, odds)) / pixels.sum()
+        slope = (pixels / (1.0 + np.exp(-odds)) - tumour) / pixels.sum()
+        away = PULL * (steps - identity)
+        return float(value + away @ (steps - identity) / 2.0), rises.T @ shares.T @ slope + away
 
-    scale, offset = minimize(loss, (1.0, 0.0), method="Nelder-Mead", bounds=BOUNDS, options={"xatol": 1e-4, "fatol": 1e-10}).x
-    return Calibration(float(scale), float(offset))
+    bounds = [(-MOST_CERTAIN_ODDS, 0.0), *((LEAST_RISE * width, 2.0 * MOST_CERTAIN_ODDS) for width in identity[1:])]
+    found = minimize(loss, identity, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000, "ftol": 1e-14, "gtol": 1e-10})
+    return Calibration.of(POINTS.tolist(), (rises @ found.x).tolist())
 
 
-def described(case: FittingCase, calibration: Calibration, smallest_share: float) -> tuple[tuple[float, ...], float] | None:
+def described(case: FittingCase, smallest_share: float) -> tuple[tuple[float, ...], float] | None:
     """Return a case's features and its Dice; None if nothing is marked."""
-    probability = calibration.apply(case.probability.astype(np.float32))
-    mask, _ = without_satellites(probability >= threshold_of(calibration), smallest_share, slice_distance_mm(len(probability)))
+    probability = case.probability.astype(np.float32)
+    mask, _ = without_satellites(probability >= 0.5, smallest_share, slice_distance_mm(len(probability)))
     row = features(probability, mask)
     return None if row is None else (row, dice(confusion(mask, case.reference)))
 
@@ -157,8 +173,8 @@ def cross_fitted(cases: Sequence[FittingCase], smallest_share: float) -> tuple[l
             raw = case.probability.astype(np.float32)
             if case.kind == "volume":
                 before.append(reliabilities(raw, case.reference))
-                after.append(reliabilities(fitted.calibration.apply(raw), case.reference))
-            row = described(case, fitted.calibration, smallest_share)
+                after.append(reliabilities(fitted.calibration.apply(raw), case.reference, in_doubt(raw)))
+            row = described(case, smallest_share)
             if row is not None and case.kind in fitted.agreement:
                 predictions.append(Prediction(case.patient, case.kind, row[1], fitted.agreement[case.kind].estimate(row[0])))
     whole = {"before": pooled(before), "after": pooled(after)}
