@@ -39,6 +39,7 @@ from gliomask.app.uploads import Group, Received
 from gliomask.app.wording import agreement, area_phrases, headline, ml, overall, progress
 from gliomask.app.work import Progress, Workroom
 from gliomask.engine import OnnxEngine
+from gliomask.io.nifti import write_nifti
 from gliomask.measure import area_pixels
 
 LESION = 6  # the phantom's slice with most tumour
@@ -235,6 +236,15 @@ class TestDesk:
         found = finished(desk).found("1")
         assert found is not None and found.reference is None
         assert "lies 5.0 mm from the scan" in found.reference_problem and "upload-" not in found.reference_problem
+
+    def test_reference_of_image_files_has_no_place_in_a_scan(
+        self, desk: Desk, head: NDArray[np.float32], lesion: NDArray[np.bool_], tmp_path: Path
+    ) -> None:
+        write_nifti(lesion, Volume(head[..., None]), tmp_path / "twin.nii.gz")
+        desk.receive([Sent("p_flair.nii.gz", nifti(head, AFFINE)), Sent("p_mask.nii.gz", (tmp_path / "twin.nii.gz").read_bytes())])
+        found = finished(desk).found("1")
+        assert found is not None and found.reference is None
+        assert "says nothing of its place" in found.reference_problem
 
     def test_zip_of_dicom_and_many_dicom_files_are_one_result(
         self, desk: Desk, head: NDArray[np.float32], tmp_path: Path, predictions: list[int]

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gliomask import InputError, Segmenter
+from gliomask import InputError, Segmenter, Volume
 from gliomask.evaluation import Protocol, evaluate_masks, evaluate_model, format_table, summarise
 from gliomask.evaluation.scores import score
 from gliomask.evaluation.summary import by_institution, by_size
+from gliomask.io.nifti import write_nifti
 from gliomask.models import find_model
 
 
@@ -57,6 +58,25 @@ def test_masks_in_folders_of_other_names_are_paired_by_their_own(tmp_path: Path)
     assert "1 masks had no reference" in format_table(evaluation)
 
 
+@pytest.mark.parametrize("reference", ["A_1.png", "A_1_mask.tif"])
+def test_images_of_another_tool_need_no_suffix(tmp_path: Path, reference: str) -> None:
+    save_mask(tmp_path / "tool" / "A_1.png", 4)
+    save_mask(tmp_path / "tool" / "A_1_probability.png", 9)
+    save_mask(tmp_path / "reference" / "p" / reference, 2)
+    (one,) = evaluate_masks(tmp_path / "tool", tmp_path / "reference").patients
+    assert (one.name, one.counts.tp, one.counts.fp) == ("p", 20, 20)
+    save_mask(tmp_path / "tool" / "A_1_mask.png", 2)  # where one is called a mask, the others are none
+    (one,) = evaluate_masks(tmp_path / "tool", tmp_path / "reference").patients
+    assert (one.counts.tp, one.counts.fp) == (20, 0)
+
+
+def test_previews_beside_nifti_references_are_none(tmp_path: Path) -> None:
+    for side in ("tool", "reference"):
+        save_nifti(tmp_path / side / "c.nii.gz", 2)
+        save_mask(tmp_path / side / "preview" / "c.png", 3)
+    assert evaluate_masks(tmp_path / "tool", tmp_path / "reference").unit == "mm"
+
+
 def test_a_patient_without_masks_is_not_scored_with_anothers(tmp_path: Path) -> None:
     save_mask(tmp_path / "mine" / "p1" / "1_mask.png", 3)
     for patient in ("p1", "p2"):
@@ -84,8 +104,12 @@ def test_missing_masks_and_other_sizes_are_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_masks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no masks"):
+    with pytest.raises(InputError, match=r"holds no masks\. Looked for images .*the references may be NIfTI"):
         evaluate_masks(tmp_path, tmp_path)
+    save_nifti(tmp_path / "reference" / "c.nii.gz", 2)
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match=r"mine: holds no masks\. Looked for NIfTI, as the reference masks are"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "reference")
     with pytest.raises(InputError, match="no such folder"):
         evaluate_masks(tmp_path / "x", tmp_path)
 
@@ -169,6 +193,32 @@ def test_a_nifti_mask_of_another_size_and_both_kinds_at_once_are_refused(tmp_pat
         evaluate_masks(tmp_path / "tool", tmp_path / "reference")
     save_mask(tmp_path / "reference" / "p" / "a_mask.png", 3)
     with pytest.raises(InputError, match="one kind at a time"):
+        evaluate_masks(tmp_path / "tool", tmp_path / "reference")
+
+
+def save_twin(path: Path, rows: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = np.zeros((4, 10, 10), bool)
+    mask[:2, :rows] = True
+    write_nifti(mask, Volume(np.zeros((*mask.shape, 1), np.uint8)), path)
+
+
+def test_nifti_masks_of_image_files_are_scored_in_pixels(tmp_path: Path) -> None:
+    save_twin(tmp_path / "tool" / "c_mask.nii.gz", 4)
+    save_twin(tmp_path / "reference" / "c_mask.nii.gz", 2)
+    evaluation = evaluate_masks(tmp_path / "tool", tmp_path / "reference")
+    (one,) = evaluation.patients
+    assert (evaluation.unit, one.hd95, one.slices.tp) == ("px", 2.0, 2)
+
+
+def test_masks_with_and_without_geometry_are_not_mixed(tmp_path: Path) -> None:
+    for side in ("tool", "reference"):
+        save_twin(tmp_path / side / "c_mask.nii.gz", 4)
+        save_nifti(tmp_path / side / "d_mask.nii.gz", 2)
+    with pytest.raises(InputError, match=r"reference.c_mask\.nii\.gz: a mask of image files, without geometry, among masks"):
+        evaluate_masks(tmp_path / "tool", tmp_path / "reference")
+    save_twin(tmp_path / "tool" / "d_mask.nii.gz", 4)
+    with pytest.raises(InputError, match=r"tool.d_mask\.nii\.gz: a mask of image files, without geometry, and .*reference.d_mask"):
         evaluate_masks(tmp_path / "tool", tmp_path / "reference")
 
 

@@ -134,6 +134,38 @@ def test_a_damaged_quaternion_does_not_matter_beside_an_sform(tmp_path: Path, fl
     assert "the qform is damaged" in read(tmp_path / "head.nii").notes[0]
 
 
+def test_only_a_mask_of_image_files_has_no_affine(tmp_path: Path) -> None:
+    mask = np.zeros((2, 6, 8), bool)
+    mask[0, 2:4, 3:5] = True
+    write_nifti(mask, Volume(np.zeros((2, 6, 8, 1), np.uint8)), tmp_path / "twin.nii.gz")
+    back, affine = read_nifti_mask(tmp_path / "twin.nii.gz")
+    np.testing.assert_array_equal(back, mask)
+    assert affine is None
+    write(tmp_path / "other.nii", mask.astype(np.uint8), np.diag([2.0, 2, 5, 1]), 0, 0)  # of another tool: its spacing is said
+    assert read_nifti_mask(tmp_path / "other.nii")[1] is not None
+
+
+def test_a_mask_is_one_whatever_its_slope(tmp_path: Path) -> None:
+    mask = np.zeros((6, 7, 8), np.uint8)
+    mask[2:4, 3:5, 1] = 1
+    image = nib.Nifti1Image(mask, AFFINE)
+    image.header.set_slope_inter(1 / 255, 0)
+    nib.save(image, tmp_path / "mask.nii")
+    assert 0 < nib.load(tmp_path / "mask.nii").get_fdata().max() < 1
+    np.testing.assert_array_equal(read_nifti_mask(tmp_path / "mask.nii")[0], mask.transpose(2, 1, 0) > 0)
+    write(tmp_path / "two.nii", np.where(mask > 0, 0.5, 0.25).astype(np.float32))
+    with pytest.raises(InputError, match=r"holds 2 different values from 0\.25 to 0\.5"):
+        read_nifti_mask(tmp_path / "two.nii")
+
+
+def test_a_mask_of_several_volumes_gets_no_advice_for_scans(tmp_path: Path) -> None:
+    write(tmp_path / "m.nii", np.zeros((4, 4, 4, 2), np.uint8))
+    with pytest.raises(
+        InputError, match=r"m\.nii: holds 2 volumes \(4 x 4 x 4 x 2\); expected one\. Split it, and give the one that is meant"
+    ):
+        read_nifti_mask(tmp_path / "m.nii")
+
+
 def test_probabilities_are_no_mask(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(np.linspace(0, 1, 64, dtype=np.float32).reshape(4, 4, 4), np.eye(4)), tmp_path / "p.nii")
     with pytest.raises(InputError, match=r"p\.nii: holds 64 different values from 0 to 1: a scan or probabilities, not a mask"):

@@ -15,7 +15,6 @@ from gliomask.app.uploads import clean_name, image_header, numbered
 from gliomask.errors import InputError
 from gliomask.evaluation import Evaluation
 from gliomask.evaluation.masks import MASK_SUFFIX, NO_MASK_SUFFIX, MaskKey, pair_masks, score_pairs
-from gliomask.evaluation.scores import MILLIMETRES, PIXELS
 from gliomask.io.archives import extracted
 from gliomask.io.naming import is_image, is_mask, is_nifti, is_zip, natural_key, stem_of
 
@@ -85,11 +84,11 @@ def _evaluated(predicted: Sequence[Named], reference: Sequence[Named]) -> Evalua
     for pair in pairs.values():
         for path in pair:
             _check_size(path)
-    scores = score_pairs(pairs, nifti=not images)
+    scores, unit = score_pairs(pairs, nifti=not images)
     return Evaluation(
         "uploaded masks against uploaded reference masks",
         scores,
-        unit=PIXELS if images else MILLIMETRES,
+        unit=unit,
         ignored_masks=len(mine) - len(partners),
     )
 

@@ -58,6 +58,8 @@ def _nifti_reference(path: Path, volume: Volume) -> NDArray[np.bool_]:
     if len(mask) != len(volume.voxels):
         raise InputError(f"{path}: a mask of {len(mask)} slices for a scan of {len(volume.voxels)}. Give the mask of this scan.")
     if volume.affine is not None:
+        if affine is None:
+            raise InputError(f"{path}: a mask of image files, which says nothing of its place. Give a mask on the scan's own grid.")
         corners = np.array([[x, y, z, 1] for x in (0, mask.shape[2]) for y in (0, mask.shape[1]) for z in (0, mask.shape[0])], float)
         apart = np.abs(corners @ (affine - volume.affine).T).max()
         if apart > SAME_PLACE_MM:

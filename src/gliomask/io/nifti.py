@@ -26,6 +26,9 @@ MAX_SLICES = 2048
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 """How long a header's unit is; where it names none, millimetres are meant."""
 
+NO_GEOMETRY = b"gliomask; no geometry known"
+"""What :func:`write_nifti` puts into the description where a volume has no affine."""
+
 SAMPLE = 100_000  # voxels looked at before all are, to tell an image from a mask
 
 UNREADABLE = (
@@ -91,23 +94,25 @@ def read_nifti(
     return Volume(voxels, name, (), path, tuple(notes), None, affine, origin, oriented=_is_oriented(image.header))
 
 
-def read_nifti_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return a mask ``(z, y, x)``, whatever is not 0 being inside, and its affine.
+def read_nifti_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
+    """Return a mask ``(z, y, x)``, whatever is not 0 being inside, and its affine; None if :func:`write_nifti` knew of none.
 
     Raises
     ------
     InputError
-        As :func:`read_nifti`, but that it has to be a mask: whole numbers, few of them different.
+        As :func:`read_nifti`, but that it has to be a mask: 0 and one other value, or whole numbers, few of them different.
     """
     image, array = _loaded(path)
     _check_finite(path, array)
     values = np.unique(array)
-    if values.size > MAX_LABELS or not np.array_equal(values, np.round(values)):
+    binary = values.size <= 2 and 0 in values  # whatever a slope makes of the other
+    if not binary and (values.size > MAX_LABELS or not np.array_equal(values, np.round(values))):
         raise InputError(
             f"{path}: holds {values.size} different values from {values[0]:g} to {values[-1]:g}: a scan or probabilities, not a mask. "
             "Give a file of labels, such as a case's *_mask.nii.gz."
         )
-    return array != 0, _affine_mm(path, image)
+    placeless = not _is_oriented(image.header) and image.header["descrip"].item() == NO_GEOMETRY
+    return array != 0, None if placeless else _affine_mm(path, image)
 
 
 def write_nifti(array: NDArray[Any], volume: Volume, path: Path) -> None:
@@ -136,7 +141,7 @@ def write_nifti(array: NDArray[Any], volume: Volume, path: Path) -> None:
             image.set_sform(volume.affine, 1)
             image.header["pixdim"][1:4] = volume.spacing_mm
             image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"gliomask" if volume.affine is not None else b"gliomask; no geometry known"
+    image.header["descrip"] = b"gliomask" if volume.affine is not None else NO_GEOMETRY
     with atomic_path(path) as temporary:
         nibabel.save(image, temporary)
 
@@ -183,7 +188,8 @@ def _check_header(path: Path, image: Any, max_pixels: int) -> None:
         raise InputError(f"{path}: an array of {' x '.join(map(str, shape)) or 'no'} voxels; expected a volume.")
     if any(n > 1 for n in shape[3:]):
         raise InputError(
-            f"{path}: holds {int(np.prod(shape[3:]))} volumes ({' x '.join(map(str, shape))}); expected one. Split it, and give the FLAIR."
+            f"{path}: holds {int(np.prod(shape[3:]))} volumes ({' x '.join(map(str, shape))}); expected one. Split it, and give the one "
+            "that is meant."
         )
     if max(shape) > MAX_SLICES or int(np.prod(shape, dtype=object)) > max_pixels:
         raise InputError(
