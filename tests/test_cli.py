@@ -67,6 +67,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("train", "d", "--output", "o", "--name", "a/b"),
         ("evaluate", "d", "--reference-masks", "r", "--fold", "0"),
         ("evaluate", "d", "--reference-masks", "r", "--cross-validation", "runs"),
+        ("evaluate", "d", "--reference-masks", "r", "--threshold", "0"),
+        ("evaluate", "d", "--reference-masks", "r", "--model", "nope"),
+        ("evaluate", "d", "--reference-masks", "r", "--device", "cuda", "--threads", "3"),
         ("evaluate", "d", "--cross-validation", "runs", "--fold", "0"),
     ],
 )
@@ -282,6 +285,23 @@ def test_json_tells_of_a_single_input_that_is_no_case(tmp_path: Path, capsys: py
     (entry,) = json.loads(capsys.readouterr().out)
     assert (entry["case"], entry["status"], entry["result"]) == ("missing", "failed", None)
     assert "no such file" in entry["reason"]
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"), [(("--model", "nope"), "nope: no such model"), (("--series", "3"), "no DICOM"), ((), "cannot be made a folder")]
+)
+def test_json_names_every_case_of_a_run_that_cannot_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], reason: str
+) -> None:
+    paths = [tmp_path / "base_flair.nii.gz", tmp_path / "later.nii"]
+    for path in paths:
+        path.write_bytes(b"read later, if at all")
+    output = tmp_path / "out" if more else paths[0]
+    assert run("segment", *paths, "--output", output, "--json", *more) == 1
+    captured = capsys.readouterr()
+    entries = json.loads(captured.out)
+    assert [(entry["case"], entry["status"]) for entry in entries] == [("base_flair", "failed"), ("later", "failed")]
+    assert all(reason in entry["reason"] for entry in entries) and reason in captured.err
 
 
 def test_notes_follow_their_case(tmp_path: Path, phantom: Volume, capsys: pytest.CaptureFixture[str]) -> None:

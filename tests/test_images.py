@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gliomask import InputError
+from gliomask import InputError, Volume
 from gliomask.io import images, read_image, read_mask
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
@@ -156,10 +156,66 @@ def test_a_mask_of_labels_is_all_that_is_not_black(tmp_path: Path) -> None:
     assert not read_mask(tmp_path / "c_mask.png").any()
 
 
-def test_a_blurred_mask_is_cut_at_half(tmp_path: Path) -> None:
-    ramp = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
-    Image.fromarray(ramp).save(tmp_path / "a_mask.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "a_mask.png")[0], ramp > 127.5)
+def drawn_mask() -> Image.Image:
+    """Return a disc of 40 pixels and one of 6 in 256 x 256."""
+    y, x = np.mgrid[:256, :256]
+    inside = ((x - 100) ** 2 + (y - 90) ** 2 < 20**2) | ((x - 180) ** 2 + (y - 190) ** 2 < 3**2)
+    return Image.fromarray(inside.astype(np.uint8) * 255)
+
+
+@pytest.mark.parametrize("size", [64, 200, 700])
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_resized_or_lossy_mask_is_cut_at_half(tmp_path: Path, size: int, ending: str) -> None:
+    path = tmp_path / f"a_mask.{ending}"
+    drawn_mask().resize((size, size), Image.Resampling.BILINEAR).save(path, **({"quality": 40} if ending == "jpg" else {}))
+    assert np.unique(read_image(path)[0]).size > images.MAX_LABELS
+    expected = np.asarray(drawn_mask()).mean() / 255
+    assert read_mask(path).mean() == pytest.approx(expected, rel=0.05)
+
+
+def test_lossy_black_is_outside(tmp_path: Path) -> None:
+    empty, dot = (np.zeros((700, 700), np.uint8) for _ in range(2))
+    dot[300:303, 300:303] = 255
+    Image.fromarray(empty).save(tmp_path / "empty_mask.jpg", quality=40)
+    assert np.unique(read_image(tmp_path / "empty_mask.jpg")[0]).tolist() == [1]
+    assert not read_mask(tmp_path / "empty_mask.jpg").any()
+    Image.fromarray(dot).save(tmp_path / "dot_mask.jpg", quality=90)
+    np.testing.assert_array_equal(read_mask(tmp_path / "dot_mask.jpg")[0], dot > 0)
+
+
+def test_a_crop_around_a_resized_lesion_is_a_mask(tmp_path: Path) -> None:
+    drawn_mask().crop((78, 68, 123, 113)).resize((50, 50), Image.Resampling.BILINEAR).save(tmp_path / "a_mask.png")
+    assert read_mask(tmp_path / "a_mask.png").mean() == pytest.approx(np.pi * 20**2 / 45**2, rel=0.05)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_scan_is_no_mask(tmp_path: Path, phantom: Volume, ending: str) -> None:
+    path = tmp_path / f"s.{ending}"
+    Image.fromarray(phantom.voxels[5]).save(path)
+    with pytest.raises(InputError, match=rf"s\.{ending}: holds \d+ different values from 0 to \d+: a scan or probabilities, not a mask"):
+        read_mask(path)
+
+
+def test_probabilities_are_no_mask(tmp_path: Path) -> None:
+    sharp = drawn_mask().resize((700, 700), Image.Resampling.BILINEAR)
+    Image.fromarray(np.asarray(sharp).astype(np.uint16) * 257).save(tmp_path / "p.png")
+    with pytest.raises(InputError, match="from 0 to 65535: a scan or probabilities"):
+        read_mask(tmp_path / "p.png")
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_mask_that_transparency_alone_shows_is_refused(tmp_path: Path, colour: int) -> None:
+    shown = drawn_mask()
+    image = Image.new("RGB", shown.size, (colour, 0, 0))
+    image.putalpha(shown)
+    image.save(tmp_path / "a_mask.png")
+    with pytest.raises(InputError, match=r"a_mask\.png: its shape is in its transparency"):
+        read_mask(tmp_path / "a_mask.png")
+    for alpha in (shown, 255):  # in black and white the shape is there too, and an empty mask is none in disguise
+        image = shown.convert("RGB") if alpha is shown else Image.new("RGB", shown.size)
+        image.putalpha(alpha)
+        image.save(tmp_path / "b_mask.png")
+        assert read_mask(tmp_path / "b_mask.png").any() == (alpha is shown)
 
 
 def save_deep_png(path: Path, pixels: np.ndarray, colour_type: int) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from gliomask import InputError, cli
+from gliomask import InputError, Volume, cli
+from gliomask.io.nifti import write_nifti
 from gliomask.measure import Lesion, Removed, area_pixels, format_measurements, lesions, measurements, remove_small, volume_ml
 
 MM = np.eye(4)  # voxels of 1 mm, x to the right, y to the front, z up
@@ -441,6 +442,21 @@ def test_what_is_no_mask_is_not_measured(values: NDArray[np.float64], tmp_path: 
     assert cli.main(["measure", str(tmp_path / "other.nii.gz")]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and re.search(r"other\.nii\.gz: .*a mask", captured.err)
+
+
+def test_the_nifti_twin_of_a_picture_is_measured_in_voxels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume = Volume(np.zeros((2, 9, 9, 1), np.uint8))
+    write_nifti(boxed((2, 9, 9), np.s_[1:2, 2:5, 2:6]), volume, tmp_path / "a_mask.nii.gz")
+    assert cli.main(["measure", str(tmp_path / "a_mask.nii.gz")]) == 0
+    assert "a_mask.nii.gz: 12 voxels (the input carries no spacing)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("top", [5, 60_000], ids=["nothing found", "tumour"])
+def test_probabilities_of_a_picture_are_not_measured(top: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(np.linspace(0, top, 81).astype(np.uint16).reshape(9, 9)).save(tmp_path / "a_probability.png")
+    assert cli.main(["measure", str(tmp_path / "a_probability.png")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and "a_probability.png: probabilities by its name, not a mask. Give a_mask.png" in captured.err
 
 
 @pytest.mark.parametrize(

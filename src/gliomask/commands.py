@@ -15,6 +15,12 @@ from typing import Any
 
 from gliomask.errors import EngineError, GliomaskError, InputError
 
+OF_A_MODEL = (
+    *("cross_validation", "fold", "split", "flair_alone", "single_slices", "brain_masks"),
+    *("model", "threshold", "threads", "device", "precision", "engine"),
+)
+"""Options of an evaluation that say which model is run, and how."""
+
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -37,27 +43,29 @@ def segment(options: argparse.Namespace) -> int:
     from gliomask.batch import Outcome, segment_cases
     from gliomask.io import find_cases, with_choices
     from gliomask.io.alone import load_nibabel
+    from gliomask.io.naming import stem_of
     from gliomask.segmentation import Segmenter
 
     inputs = _without_repeats(options.inputs)
     load_nibabel()  # every result has a NIfTI file, and no case is worked on yet
-    try:
-        cases = with_choices(find_cases(inputs), options.pre, options.post, options.series)
-    except (GliomaskError, OSError) as error:
-        if options.json:  # a program that reads the output learns of it there
-            _print(json.dumps([Outcome(path.stem, "failed", reason=str(error)).as_json() for path in inputs], indent=2))
-        raise
     settings = {"threshold": options.threshold, "min_lesion_ml": options.min_lesion_ml, **_runtime(options)}
-    segmenter = Segmenter(options.model, **settings, force=options.force, all_lesions=options.all_lesions)
     wanted = {"overwrite": options.overwrite, "save_probability": options.save_probability}
-    outcomes = []
+    names = [stem_of(path) for path in inputs]
+    outcomes: list[Outcome] = []
     try:
+        cases = find_cases(inputs)
+        names = [case.name for case in cases]
+        cases = with_choices(cases, options.pre, options.post, options.series)
+        segmenter = Segmenter(options.model, **settings, force=options.force, all_lesions=options.all_lesions)
         for outcome in segment_cases(cases, segmenter, options.output, **wanted, progress=_progress_bar(options.json)):
             outcomes.append(outcome)
             if not options.json:
                 (_print if outcome.content else say)(outcome.sentence)
                 for note in outcome.notes:
                     _print(f"  {note}")
+    except (GliomaskError, OSError) as error:  # what keeps all cases from being worked on is each one's reason
+        outcomes = outcomes or [Outcome(name, "failed", reason=str(error)) for name in names]
+        raise
     finally:  # an interrupted run tells what it has done
         if options.json:
             _print(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
@@ -112,6 +120,8 @@ def _read_mask(path: Path) -> tuple[Any, Any]:
             f"{path}: DICOM. Masks are read from NIfTI, PNG and TIFF: give {case}_mask.nii.gz beside it, which has the same voxels."
         )
     if not path.name.casefold().endswith((".nii", ".nii.gz")):
+        if path.stem.casefold().endswith("_probability"):  # where nothing was found it has as few values as labels
+            raise InputError(f"{path}: probabilities by its name, not a mask. Give {path.stem[: -len('_probability')]}_mask.png.")
         return read_mask(path), None
     from gliomask.io.nifti import read_nifti_mask
 
@@ -158,9 +168,9 @@ def _evaluated(options: argparse.Namespace) -> Any:
     from gliomask.segmentation import Segmenter
 
     if options.reference_masks is not None:
-        sees = options.flair_alone or options.single_slices or options.brain_masks
-        if options.fold or options.split or sees or options.threshold or options.cross_validation:
-            options.parser.error("with --reference-masks no model is run: leave out --fold, --split, --threshold and what it sees")
+        if given := [name for name in OF_A_MODEL if getattr(options, name) != options.parser.get_default(name)]:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            options.parser.error(f"with --reference-masks no model is run: leave out {flags}")
         return evaluate_masks(options.data, options.reference_masks)
     protocol = Protocol(
         options.split, options.fold, options.flair_alone, options.single_slices, options.brain_masks, pictures=options.output is not None
