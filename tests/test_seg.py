@@ -13,9 +13,11 @@ import pytest
 from dicom_files import AXIAL, CORONAL, SAGITTAL, Geometry, numbered, write_series
 from numpy.typing import NDArray
 
-from gliomask import EngineError, InputError
+from gliomask import EngineError, InputError, Segmentation
 from gliomask.io.dicom import read_study
 from gliomask.io.seg import write_seg
+from gliomask.models import find_model
+from gliomask.report import read_result
 from gliomask.volume import Volume
 
 MODEL = {"model_name": "fast", "model_version": "1.0"}
@@ -344,6 +346,28 @@ def test_a_source_without_uids_is_refused(tmp_path: Path, keyword: str) -> None:
     with pytest.raises(InputError, match=f"headers lack {keyword}"):
         write_seg(blob(), read(tmp_path / "in"), tmp_path / "seg.dcm", **MODEL)
     assert not (tmp_path / "seg.dcm").exists()
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("FrameOfReferenceUID", "1.2.3"), ("SOPClassUID", "1.2.840.10008.5.1.4.1.1.7")])
+def test_slices_that_share_too_little_leave_the_nifti(tmp_path: Path, keyword: str, value: str) -> None:
+    write_series(tmp_path / "in", numbered())
+    volume = read(tmp_path / "in")
+    setattr(volume.origin.datasets[1], keyword, value)
+    Segmentation(volume, blob().astype(np.float32), 0.5, find_model("fast"), "test engine", 0.1).save(tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["case_mask.nii.gz", "overlay.png", "result.json"]
+    (note,) = (note for note in read_result(tmp_path / "out")["notes"] if "SEG" in note)
+    assert note.startswith(f"no DICOM SEG: case: its images differ in {keyword}, which a DICOM SEG has once for all")
+
+
+def test_what_highdicom_refuses_is_an_input_error_without_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise ValueError("Doe^John")
+
+    volume = source(tmp_path / "in", Geometry())
+    monkeypatch.setattr(hd.seg, "Segmentation", refuse)
+    with pytest.raises(InputError, match=r"makes no segmentation of its headers \(ValueError\)\. Take the NIfTI mask") as caught:
+        write_seg(blob(), volume, tmp_path / "seg.dcm", **MODEL)
+    assert "Doe" not in str(caught.value)
 
 
 def test_several_multi_frame_files_are_refused(tmp_path: Path) -> None:

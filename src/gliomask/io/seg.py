@@ -30,6 +30,9 @@ TYPE_2 = (
 TYPE_1 = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
 """Attributes of the source without which a segmentation could not be tied to it."""
 
+SHARED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
+"""Of these, what all images of the source have to agree in."""
+
 SEXES = ("M", "F", "O", "")
 
 UTF_8 = "ISO_IR 192"
@@ -77,8 +80,8 @@ def write_seg(
     Raises
     ------
     InputError
-        The volume is not from DICOM, the array is not on its grid, or the source lacks a UID that
-        ties a segmentation to it.
+        The volume is not from DICOM, the array is not on its grid, the source lacks a UID that ties a
+        segmentation to it, its images differ in one that they have to share, or highdicom refuses its headers.
     EngineError
         highdicom is not installed.
     """
@@ -87,16 +90,22 @@ def write_seg(
     # The source's identifiers are copied as they are, also where they are longer than DICOM allows.
     with unwarned(), _VALIDATION, config.disable_value_validation():
         sources, numbers_of_frames = _sources(volume)
-        seg = hd.seg.Segmentation(
-            source_images=sources,
-            pixel_array=frames,
-            segmentation_type="FRACTIONAL" if fractional else "BINARY",
-            fractional_type="PROBABILITY",
-            max_fractional_value=255,
-            segment_descriptions=[_segment(hd, model_name, model_version)],
-            omit_empty_frames=False,  # OHIF shifts a SEG that lacks frames of its source
-            **_equipment_and_series(hd, sources[0], model_name, model_version),
-        )
+        try:
+            seg = hd.seg.Segmentation(
+                source_images=sources,
+                pixel_array=frames,
+                segmentation_type="FRACTIONAL" if fractional else "BINARY",
+                fractional_type="PROBABILITY",
+                max_fractional_value=255,
+                segment_descriptions=[_segment(hd, model_name, model_version)],
+                omit_empty_frames=False,  # OHIF shifts a SEG that lacks frames of its source
+                **_equipment_and_series(hd, sources[0], model_name, model_version),
+            )
+        except (ValueError, TypeError, AttributeError, LookupError) as error:  # its message may quote what is in the headers
+            raise InputError(
+                f"{volume.source or volume.name}: highdicom makes no segmentation of its headers ({type(error).__name__}). "
+                "Take the NIfTI mask."
+            ) from error
         _restore_frame_numbers(seg, numbers_of_frames)
         seg.ContentCreatorName = ""  # nobody: has to be there, may be empty
         with atomic_path(path) as temporary:
@@ -138,6 +147,11 @@ def _sources(volume: Volume) -> tuple[list[Any], tuple[int, ...]]:
             "NIfTI mask."
         )
     sources = [_fit(dataset, volume) for dataset in origin.datasets]
+    if differing := [keyword for keyword in SHARED if len({str(source.get(keyword)) for source in sources}) > 1]:
+        raise InputError(
+            f"{volume.source or volume.name}: its images differ in {', '.join(differing)}, which a DICOM SEG has once for all. Take the "
+            "NIfTI mask."
+        )
     if origin.frames:
         _share_geometry(sources[0], origin.frames, volume)
     else:
