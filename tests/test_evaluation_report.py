@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gliomask import EngineError, InputError
-from gliomask.evaluation import Evaluation, PatientScore
+from gliomask.evaluation import Evaluation, PatientScore, files
 from gliomask.evaluation.calibration import reliabilities
 from gliomask.evaluation.cases import REFERENCE, both_outlines
 from gliomask.evaluation.files import check_output, write_evaluation
@@ -120,15 +120,32 @@ def test_a_patient_in_whom_nothing_is_defined_has_a_page_too() -> None:
 
 
 def test_files_are_replaced_and_those_of_others_are_not(tmp_path: Path) -> None:
-    files = write_evaluation(evaluation(), tmp_path / "scores")
-    assert sorted(f.name for f in files) == ["evaluation.json", "patients.csv", "report.html"]
+    written = write_evaluation(evaluation(), tmp_path / "scores")
+    assert sorted(f.name for f in written) == ["evaluation.json", "patients.csv", "report.html"]
     check_output(tmp_path / "scores")
     (tmp_path / "scores" / "report.html").write_text("somebody's page")
     with pytest.raises(InputError, match="no report of an evaluation"):
         write_evaluation(evaluation(), tmp_path / "scores")
+    for name in ("evaluation.json", "patients.csv"):
+        (tmp_path / f"with {name}").mkdir()
+        (tmp_path / f"with {name}" / name).write_text("somebody's")
+        with pytest.raises(InputError, match=rf"{name}: is there already, without the report\.html of an evaluation"):
+            check_output(tmp_path / f"with {name}")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="a file"):
         check_output(tmp_path / "file")
+
+
+def test_what_an_interrupted_evaluation_left_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.csv, "DictWriter", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_evaluation(evaluation(), tmp_path)
+    assert not (tmp_path / "patients.csv").exists()
+    assert len(write_evaluation(evaluation(), tmp_path)) == 3
 
 
 def test_without_matplotlib_the_extra_is_named_before_anything_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ def check_output(folder: Path) -> None:
     Raises
     ------
     InputError
-        A file is in the way, or a report in the folder is none of an evaluation.
+        A file is in the way, a report in the folder is none of an evaluation, or there is a record or a table
+        without a report, which then is somebody else's.
     EngineError
         The extra for the plots is not installed.
     """
@@ -29,6 +30,8 @@ def check_output(folder: Path) -> None:
     page = folder / PAGE
     if page.exists() and MARK not in page.read_text(encoding="utf-8", errors="replace"):
         raise InputError(f"{page}: is there already and is no report of an evaluation. Choose another --output.")
+    if not page.exists() and (foreign := [path for name in (RECORD, TABLE) if (path := folder / name).exists()]):
+        raise InputError(f"{foreign[0]}: is there already, without the {PAGE} of an evaluation. Choose another --output.")
     require_matplotlib()
 
 
@@ -42,6 +45,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     """
     check_output(folder)
     content = evaluation.as_json()
+    write_text(evaluation_page(evaluation), folder / PAGE)  # first: what an interruption leaves is known as an evaluation's by it
     write_text(json.dumps(content, indent=2) + "\n", folder / RECORD)
     table = io.StringIO()
     rows = content["patients"]
@@ -49,5 +53,4 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     writer.writeheader()
     writer.writerows(rows)
     write_text(table.getvalue(), folder / TABLE)
-    write_text(evaluation_page(evaluation), folder / PAGE)
     return [folder / name for name in (PAGE, RECORD, TABLE)]
