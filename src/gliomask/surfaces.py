@@ -2,7 +2,8 @@
 
 SciPy's exact Euclidean distance transform does the work. Of the libraries that have these metrics
 ready-made, DeepMind's ``surface-distance`` has had no release since 0.1 and weighs outlines by tables
-for three dimensions, and MONAI brings PyTorch; the definitions below are those of MONAI and MedPy.
+for three dimensions, and MONAI brings PyTorch; the definitions below are MONAI's. (MedPy's ``hd95`` takes
+the percentile of both directions' distances together, not the larger of two percentiles.)
 
 An outline is the mask's own pixels that have a neighbour (of four) outside it or outside the picture.
 Distances lie in the plane: image files know nothing of the way between slices, and where it is known
