@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 import re
@@ -330,15 +331,24 @@ def test_a_refused_second_run_leaves_the_numbers_of_the_first(tmp_path: Path, wr
     assert after == {key: value for key, value in before.items() if key not in ("status", "reason")}
 
 
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        (errno.ENOSPC, "Make room, or choose another --output."),
+        (errno.EACCES, "Choose another --output."),
+        (errno.ENAMETOOLONG, "Give the input a shorter name."),
+    ],
+)
 def test_an_output_that_cannot_be_written_is_not_blamed_on_the_input(
-    tmp_path: Path, write_slices: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, write_slices: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reason: int, advice: str
 ) -> None:
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(reason, os.strerror(reason))
 
     monkeypatch.setattr(batch, "save_segmentation", full)
     assert run("segment", write_slices(tmp_path / "a"), "--output", tmp_path / "out") == 1
-    assert f"a: failed. {tmp_path / 'out' / 'a'}: cannot be written (No space left on device)" in capsys.readouterr().err
+    told = f"a: failed. {tmp_path / 'out' / 'a'}: cannot be written ({os.strerror(reason)}). {advice}\n"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../a"])

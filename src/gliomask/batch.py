@@ -12,6 +12,7 @@ from gliomask import __version__
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io import CaseSource, read_case
 from gliomask.io.bids import check_output, make_room, write_derivative
+from gliomask.io.writing import cannot_write
 from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmentation import Segmenter
 
@@ -187,7 +188,7 @@ def _save(folder: Path, write: Callable[[], object]) -> None:
     try:
         write()
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror or error}). Make room, or choose another --output.") from error
+        raise cannot_write(folder, error) from error
 
 
 def _still_there(folder: Path) -> Mapping[str, Any] | None:

@@ -1,5 +1,6 @@
 """Output files that are there whole or not at all."""
 
+import errno
 import os
 import secrets
 import sys
@@ -11,8 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gliomask.errors import InputError
+
 PNG_LEVEL = 1
 """Of zlib: a sheet of slices comes out 3 % larger than at the usual 6, in a third of the time."""
+
+
+ADVICE = {
+    errno.ENOSPC: "Make room, or choose another --output.",
+    errno.EDQUOT: "Make room, or choose another --output.",
+    errno.ENAMETOOLONG: "Give the input a shorter name.",
+}
+"""What to do where the system refuses to write, by its reason; for all others, choose another output."""
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """Return the error to raise where the system refuses to write, which blames the output and not the input."""
+    return InputError(f"{path}: cannot be written ({error.strerror or error}). {ADVICE.get(error.errno or 0, 'Choose another --output.')}")
 
 
 @contextmanager

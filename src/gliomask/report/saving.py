@@ -19,6 +19,7 @@ from gliomask.errors import InputError
 from gliomask.io import alone_in, write_png, write_text
 from gliomask.io.dicom import DicomOrigin
 from gliomask.io.naming import RESULT
+from gliomask.io.writing import cannot_write
 from gliomask.measure import area_pixels
 from gliomask.notice import NOTICE as NOTICE
 from gliomask.report.overlay import SheetLayout, axial_view, contact_sheet
@@ -247,9 +248,7 @@ class CasesTable:
                 writer.writerows((there | self._rows).values())
                 write_text(text.getvalue(), self._path)
         except OSError as error:
-            raise InputError(
-                f"{self._path}: cannot be written ({error.strerror or error}). Make room, or choose another --output."
-            ) from error
+            raise cannot_write(self._path, error) from error
         self._written = time.monotonic()
 
 
