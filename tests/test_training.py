@@ -116,13 +116,26 @@ def test_early_stopping_counts_from_the_best_epoch(training: ModuleType) -> None
 
 
 @pytest.mark.parametrize("recipe", ["fast", "original"])
-def test_a_resumed_training_ends_where_an_unbroken_one_does(training: ModuleType, dataset: Path, tmp_path: Path, recipe: str) -> None:
+def test_a_resumed_training_ends_where_an_unbroken_one_does(
+    training: ModuleType, dataset: Path, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dataclasses import replace
+
+    import keras
 
     from gliomask.dataset import index_dataset
 
     a, b, c = index_dataset(dataset)
-    small = replace(training.RECIPES[recipe], batch_size=2, stages=(training.Stage(1.0, 64, 0.25),))
+    sizes = (training.Stage(0.5, 64, 0.25), training.Stage(0.5, 32, 0.25)) if recipe == "fast" else (training.Stage(1.0, 64, 0.25),)
+    small = replace(training.RECIPES[recipe], batch_size=2, stages=sizes)
+    compiled: list[bool] = []
+    compile_step = keras.Model.make_train_function
+
+    def watched(model: keras.Model, force: bool = False) -> None:
+        compiled.append(force)
+        compile_step(model, force)
+
+    monkeypatch.setattr(keras.Model, "make_train_function", watched)
 
     class Stop(Exception):
         pass
@@ -141,6 +154,8 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(training: ModuleType
     with pytest.raises(Stop):
         run("broken", stop_at="epoch 2")  # before the last checkpoint is written: step 3 has to be done again
     resumed = run("broken")
+    # For each size by itself: one for any size, which only a run that saw both would have, adds up in another order.
+    assert compiled.count(True) == 2 * len(sizes) + 1
     with pytest.raises(InputError, match=r"another training; it differs in training, validation\. Choose another"):
         training.train([a, c], [b], small, settings_of("broken"))
     for one, other in zip(unbroken, resumed, strict=True):
@@ -295,6 +310,16 @@ def test_a_training_goes_on_from_the_bundled_network(training: ModuleType, datas
         assert json.loads(str(checkpoint["facts"]))["initial_weights"] == bundled.sha256
     both = [OnnxEngine(record.path).run(np.random.default_rng(0).random((2, 64, 64, 3), np.float32)) for record in (bundled, tuned)]
     assert 0.0 < np.abs(both[0] - both[1]).max() < 0.2  # one warmed-up step, halved
+
+
+def test_epochs_shorter_than_a_second_are_all_logged(tmp_path: Path) -> None:
+    from gliomask.training.logs import log_history
+
+    rows = [{"epoch": float(epoch), "loss": 0.5, "val_dice": 0.5} for epoch in range(1, 5)]
+    for count in range(1, 5):
+        log_history(rows[:count], tmp_path)
+    logged = [file.read_bytes() for file in (tmp_path / "tensorboard").iterdir()]
+    assert len(logged) == 4 and all(b"training/loss" in events and b"validation/dice" in events for events in logged)
 
 
 def test_batch_scores_are_the_reference_projects(training: ModuleType, dataset: Path) -> None:

@@ -16,7 +16,8 @@ def log_history(history: Sequence[dict[str, float]], output: Path) -> None:
     """
     row = history[-1]
     epoch = int(row["epoch"])
-    with SummaryWriter(str(output / FOLDER), purge_step=epoch) as writer:
+    # Files are named by the second: without the suffix an epoch shorter than that would replace the one before.
+    with SummaryWriter(str(output / FOLDER), purge_step=epoch, filename_suffix=f".{epoch}") as writer:
         for name, value in row.items():
             if name != "epoch":
                 writer.add_scalar(f"{'validation' if name.startswith('val_') else 'training'}/{name.removeprefix('val_')}", value, epoch)
