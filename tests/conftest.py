@@ -93,3 +93,12 @@ def lgg_patients(lgg: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert content is not None
             Image.open(io.BytesIO(content.read())).save(target)
     return root
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, write_slices: Callable[..., Path]) -> Path:
+    """Three patients of two slices each, with a split that holds the first out."""
+    for name in "abc":
+        write_slices(tmp_path / "data" / name, (5, 1), stem=name, masks=True)
+    (tmp_path / "split.csv").write_text("patient,fold\na,0\nb,1\nc,1\n")
+    return tmp_path / "data"

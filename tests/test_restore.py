@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -5,7 +6,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from gliomask.engine import OnnxEngine
 from gliomask.errors import ModelError
+from gliomask.models import find_model, sha256_of
 
 keras = pytest.importorskip("keras", reason="training's extra is not installed: pip install 'gliomask[train]'")
 
@@ -87,3 +90,45 @@ def test_a_network_that_computes_something_else_is_not_taken(
     monkeypatch.setattr(module, "PARITY", 1e-9)
     with pytest.raises(ModelError, match=r"network\.onnx: brought back to Keras, its probabilities differ by"):
         module.restore(exported[1], FAST.network(8), slices())
+
+
+def test_a_training_starts_from_exported_networks(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gliomask.cli import main
+
+    def run(output: str, fold: str, *initial: str) -> int:
+        sizes = ("--recipe", "original", "--width", "4", "--epochs", "1", "--steps-per-epoch", "1", "--name", output)
+        split = ("--split", str(dataset.parent / "split.csv"), "--fold", fold)
+        return main(["train", str(dataset), *split, "--output", str(tmp_path / output), *sizes, *initial])
+
+    assert run("a", "0") == 0 and run("b", "1") == 0
+    first, second = (str(tmp_path / name / f"{name}.onnx") for name in "ab")
+    assert run("more", "0", "--initial-weights", first) == 0
+    more = find_model(tmp_path / "more" / "more.onnx").training
+    assert more["initial_weights"] == sha256_of(Path(first)) and more["initial_patients_known"]
+
+    assert main(["ensemble", first, second, "--output", str(tmp_path)]) == 0
+    ensemble = str(tmp_path / "ensemble.onnx")
+    assert run("member", "1", "--initial-weights", ensemble) == 0
+    member = find_model(tmp_path / "member" / "member.onnx").training
+    assert member["patients"] == find_model(second).training["patients"] and member["initial_patients_known"]
+    capsys.readouterr()
+    assert run("all", "none", "--initial-weights", ensemble) == 1
+    assert "ensemble.onnx: an ensemble. Name a --fold" in capsys.readouterr().err
+    assert run("third", "2", "--initial-weights", ensemble) == 1
+    assert "none of its members was trained without fold 2; there are those without 0, 1" in capsys.readouterr().err
+    assert run("unknown", "none", "--initial-weights", "best") == 1
+    assert "best: no such file" in capsys.readouterr().err
+
+
+def test_a_training_goes_on_from_the_bundled_network(dataset: Path, tmp_path: Path) -> None:
+    from gliomask.cli import main
+
+    sizes = ("--epochs", "1", "--steps-per-epoch", "1", "--average-initial", "--recipe", "fast-dice")
+    split = ("--split", str(dataset.parent / "split.csv"), "--fold", "none")
+    assert main(["train", str(dataset), *split, "--output", str(tmp_path), *sizes, "--initial-weights", "fast"]) == 0
+    bundled, tuned = find_model("fast"), find_model(tmp_path / "model.onnx")
+    assert set(tuned.training["patients"]) > set(bundled.training["patients"])
+    with np.load(tmp_path / "checkpoint.npz") as checkpoint:
+        assert json.loads(str(checkpoint["facts"]))["initial_weights"] == bundled.sha256
+    both = [OnnxEngine(record.path).run(np.random.default_rng(0).random((2, 64, 64, 3), np.float32)) for record in (bundled, tuned)]
+    assert 0.0 < np.abs(both[0] - both[1]).max() < 0.2  # one warmed-up step, halved

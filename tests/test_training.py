@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -15,15 +14,12 @@ import numpy as np
 import pytest
 
 from gliomask import InputError, ModelError, Segmenter, Volume
-from gliomask.engine import OnnxEngine
 from gliomask.evaluation.cross_validation import fold_models
 from gliomask.io import read_image
-from gliomask.models import find_model, sha256_of
+from gliomask.models import find_model
 from gliomask.preprocess import Normalisation, apply_windows, intensity_windows
 
 pytest.importorskip("keras", reason="training's extra is not installed: pip install 'gliomask[train]'")
-
-Write = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +31,6 @@ def training() -> ModuleType:
     for module in (export, loop, losses, networks, recipes):
         bundle.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("__")})
     return bundle
-
-
-@pytest.fixture
-def dataset(tmp_path: Path, write_slices: Write) -> Path:
-    """Three patients of two slices each, with a split that holds the first out."""
-    for name in "abc":
-        write_slices(tmp_path / "data" / name, (5, 1), stem=name, masks=True)
-    (tmp_path / "split.csv").write_text("patient,fold\na,0\nb,1\nc,1\n")
-    return tmp_path / "data"
 
 
 def command(dataset: Path, output: Path, *more: str) -> list[str]:
@@ -266,50 +253,6 @@ def test_a_training_starts_from_a_trained_network(training: ModuleType, dataset:
     fresh = replace(settings, initial_weights=None)
     with pytest.raises(InputError, match="differs in initial_weights"):
         training.train(patients[1:], patients[:1], still, fresh)
-
-
-def test_a_training_starts_from_exported_networks(
-    training: ModuleType, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from gliomask.cli import main
-
-    def run(output: str, fold: str, *initial: str) -> int:
-        sizes = ("--recipe", "original", "--width", "4", "--epochs", "1", "--steps-per-epoch", "1", "--name", output)
-        split = ("--split", str(dataset.parent / "split.csv"), "--fold", fold)
-        return main(["train", str(dataset), *split, "--output", str(tmp_path / output), *sizes, *initial])
-
-    assert run("a", "0") == 0 and run("b", "1") == 0
-    first, second = (str(tmp_path / name / f"{name}.onnx") for name in "ab")
-    assert run("more", "0", "--initial-weights", first) == 0
-    more = find_model(tmp_path / "more" / "more.onnx").training
-    assert more["initial_weights"] == sha256_of(Path(first)) and more["initial_patients_known"]
-
-    assert main(["ensemble", first, second, "--output", str(tmp_path)]) == 0
-    ensemble = str(tmp_path / "ensemble.onnx")
-    assert run("member", "1", "--initial-weights", ensemble) == 0
-    member = find_model(tmp_path / "member" / "member.onnx").training
-    assert member["patients"] == find_model(second).training["patients"] and member["initial_patients_known"]
-    capsys.readouterr()
-    assert run("all", "none", "--initial-weights", ensemble) == 1
-    assert "ensemble.onnx: an ensemble. Name a --fold" in capsys.readouterr().err
-    assert run("third", "2", "--initial-weights", ensemble) == 1
-    assert "none of its members was trained without fold 2; there are those without 0, 1" in capsys.readouterr().err
-    assert run("unknown", "none", "--initial-weights", "best") == 1
-    assert "best: no such file" in capsys.readouterr().err
-
-
-def test_a_training_goes_on_from_the_bundled_network(training: ModuleType, dataset: Path, tmp_path: Path) -> None:
-    from gliomask.cli import main
-
-    sizes = ("--epochs", "1", "--steps-per-epoch", "1", "--average-initial", "--recipe", "fast-dice")
-    split = ("--split", str(dataset.parent / "split.csv"), "--fold", "none")
-    assert main(["train", str(dataset), *split, "--output", str(tmp_path), *sizes, "--initial-weights", "fast"]) == 0
-    bundled, tuned = find_model("fast"), find_model(tmp_path / "model.onnx")
-    assert set(tuned.training["patients"]) > set(bundled.training["patients"])
-    with np.load(tmp_path / "checkpoint.npz") as checkpoint:
-        assert json.loads(str(checkpoint["facts"]))["initial_weights"] == bundled.sha256
-    both = [OnnxEngine(record.path).run(np.random.default_rng(0).random((2, 64, 64, 3), np.float32)) for record in (bundled, tuned)]
-    assert 0.0 < np.abs(both[0] - both[1]).max() < 0.2  # one warmed-up step, halved
 
 
 def test_epochs_shorter_than_a_second_are_all_logged(tmp_path: Path) -> None:
