@@ -111,8 +111,9 @@ class ModelRecord:
         return scores
 
     def settings(self) -> dict[str, Any]:
-        """Return what is done with the network's probabilities, as plain types."""
-        return {"mirrored": self.mirrored, "postprocessing": asdict(self.postprocessing), "calibration": asdict(self.calibration)}
+        """Return what is done with the network's probabilities, as JSON gives it back."""
+        calibration = {name: list(points) for name, points in asdict(self.calibration).items()}
+        return {"mirrored": self.mirrored, "postprocessing": asdict(self.postprocessing), "calibration": calibration}
 
     def to_json(self) -> str:
         """Return the record as the text of its JSON file."""
