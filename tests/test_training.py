@@ -113,7 +113,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
     from gliomask.dataset import index_dataset
 
     a, b, c = index_dataset(dataset)
-    sizes = (training.Stage(0.5, 64, 0.25), training.Stage(0.5, 32, 0.25)) if recipe == "fast" else (training.Stage(1.0, 64, 0.25),)
+    sizes = (training.Stage(0.5, 64, 0.25), training.Stage(0.5, 32, 0.25)) if recipe == "original" else (training.Stage(1.0, 64, 0.25),)
     small = replace(training.RECIPES[recipe], batch_size=2, stages=sizes)
     compiled: list[bool] = []
     compile_step = keras.Model.make_train_function
