@@ -95,17 +95,18 @@ def test_an_expectation_is_found_again() -> None:
 def test_fits_are_checked_on_folds_that_they_have_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[str]] = []
 
-    def watched(cases: list[FittingCase], smallest_share: float) -> fitting.Fit:
+    def watched(cases: list[FittingCase], rows: list[fitting.Row | None]) -> fitting.Fit:
         seen.append({case.fold for case in cases})
-        return fit(cases, smallest_share)
+        return fit(cases, rows)
 
     fit = fitting.fit
     monkeypatch.setattr(fitting, "fit", watched)
     cases = [overconfident(seed, fold) for seed, fold in enumerate("aabbcc")]
-    predictions, found = fitting.cross_fitted(cases, smallest_share=0.0)
+    predictions, found = fitting.cross_fitted(cases, [fitting.described(case, smallest_share=0.0) for case in cases])
     assert seen == [{"b", "c"}, {"a", "c"}, {"a", "b"}]
     assert [p.patient for p in predictions] == [case.patient for case in cases]
     errors, curves = found["calibration_error"], found["reliability"]
+    assert errors["after"]["all pixels"] < 0.02 < errors["before"]["all pixels"]
     for region in errors["before"]:
         assert errors["after"][region] < 0.03 < errors["before"][region]
     off = {when: max(abs(bin_["mean_probability"] - bin_["tumour_share"]) for bin_ in curve) for when, curve in curves.items()}

@@ -12,7 +12,7 @@ from gliomask.confidence import Calibration
 from gliomask.dataset import Patient
 from gliomask.errors import InputError
 from gliomask.evaluation.cross_validation import fold_models, held_out_patients
-from gliomask.evaluation.fitting import Fit, FittingCase, Kind, cross_fitted, fit, summarise_predictions
+from gliomask.evaluation.fitting import Fit, FittingCase, Kind, cross_fitted, described, fit, summarise_predictions
 from gliomask.evaluation.protocol import Progress, no_progress
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, read_record
@@ -81,11 +81,12 @@ def calibrate(
             segmenters = {fold: Segmenter(replace(models[fold], calibration=Calibration()), threads=threads)}  # one in memory at a time
         cases += _cases(patient, fold, segmenters[fold])
     smallest_share = next(iter(models.values())).postprocessing.smallest_share
-    predictions, found = cross_fitted(cases, smallest_share)
+    rows = [described(case, smallest_share) for case in cases]
+    predictions, found = cross_fitted(cases, rows)
     kinds: dict[str, Any] = {
         kind: summarise_predictions([p for p in predictions if p.kind == kind]) for kind in sorted({p.kind for p in predictions})
     }
-    fitted = fit(cases, smallest_share)
+    fitted = fit(cases, rows)
     folds = tuple(sorted(set(fold_of.values())))
     return Calibrated(folds, len(fold_of), fitted, {**found, "expected_dice": kinds})
 

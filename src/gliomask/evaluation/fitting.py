@@ -14,6 +14,9 @@ from gliomask.postprocess import log_odds, slice_distance_mm, without_satellites
 
 Kind = Literal["volume", "slice"]
 
+Row = tuple[tuple[float, ...], float]
+"""A case's features and its Dice."""
+
 BINS = np.linspace(-9.3, 9.3, 373)
 """Edges of the bins of log-odds that a calibration is fitted on, 0.05 wide."""
 
@@ -27,7 +30,7 @@ LEAST_RISE = 0.01
 """Of a calibration's curve, per unit of the network's log-odds: it always rises, so that 0.5 gives the same mask by what it becomes."""
 
 MOST_CERTAIN_ODDS = 12.0
-"""Calibrated log-odds stay within this, where few pixels say more."""
+"""A curve begins no lower than at minus this, and rises by no more than twice this from one point to the next."""
 
 PULL = 1e-7
 """Weight of the penalty on a calibration's distance from changing nothing, in squared log-odds; the rest is a mean over all pixels."""
@@ -79,18 +82,17 @@ class Prediction:
     agreement: Agreement
 
 
-def fit(cases: Sequence[FittingCase], smallest_share: float) -> Fit:
+def fit(cases: Sequence[FittingCase], rows: Sequence[Row | None]) -> Fit:
     """Return the calibration of whole volumes and the expected agreement of volumes and slices.
 
     Parameters
     ----------
-    smallest_share
-        As of :class:`gliomask.postprocess.Postprocessing`.
+    rows
+        What :func:`described` gives for each case.
     """
     calibration = fit_calibration([case for case in cases if case.kind == "volume"])
     tables: dict[str, list[tuple[tuple[float, ...], float, str]]] = {}
-    for case in cases:
-        row = described(case, smallest_share)
+    for case, row in zip(cases, rows, strict=True):
         if row is not None:
             tables.setdefault(case.kind, []).append((*row, case.fold))
     return Fit(calibration, {kind: fit_agreement(*zip(*rows, strict=True)) for kind, rows in tables.items()})
@@ -125,8 +127,14 @@ def fit_calibration(cases: Iterable[FittingCase]) -> Calibration:
     return Calibration.of(POINTS.tolist(), (rises @ found.x).tolist())
 
 
-def described(case: FittingCase, smallest_share: float) -> tuple[tuple[float, ...], float] | None:
-    """Return a case's features and its Dice; None if nothing is marked."""
+def described(case: FittingCase, smallest_share: float) -> Row | None:
+    """Return a case's features and its Dice; None if nothing is marked.
+
+    Parameters
+    ----------
+    smallest_share
+        As of :class:`gliomask.postprocess.Postprocessing`.
+    """
     probability = case.probability.astype(np.float32)
     mask, _ = without_satellites(probability >= 0.5, smallest_share, slice_distance_mm(len(probability)))
     row = features(probability, mask)
@@ -160,21 +168,22 @@ def _ridge(design: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[
     return np.linalg.solve(design.T @ design + penalty, design.T @ wanted).astype(np.float64)
 
 
-def cross_fitted(cases: Sequence[FittingCase], smallest_share: float) -> tuple[list[Prediction], dict[str, Any]]:
+def cross_fitted(cases: Sequence[FittingCase], rows: Sequence[Row | None]) -> tuple[list[Prediction], dict[str, Any]]:
     """Return for every case what a fit without its fold expects of it, and what the calibration comes to on all folds.
 
+    *rows* are as of :func:`fit`.
     The latter holds ``calibration_error``, before and after, by region, and the ``reliability`` curves of all pixels.
     """
     predictions: list[Prediction] = []
     before, after = [], []
     for fold in sorted({case.fold for case in cases}):
-        fitted = fit([case for case in cases if case.fold != fold], smallest_share)
-        for case in (case for case in cases if case.fold == fold):
+        known = [(case, row) for case, row in zip(cases, rows, strict=True) if case.fold != fold]
+        fitted = fit([case for case, _ in known], [row for _, row in known])
+        for case, row in ((case, row) for case, row in zip(cases, rows, strict=True) if case.fold == fold):
             raw = case.probability.astype(np.float32)
             if case.kind == "volume":
                 before.append(reliabilities(raw, case.reference))
                 after.append(reliabilities(fitted.calibration.apply(raw), case.reference, in_doubt(raw)))
-            row = described(case, smallest_share)
             if row is not None and case.kind in fitted.agreement:
                 predictions.append(Prediction(case.patient, case.kind, row[1], fitted.agreement[case.kind].estimate(row[0])))
     whole = {"before": pooled(before), "after": pooled(after)}
