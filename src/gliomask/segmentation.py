@@ -300,10 +300,7 @@ class Segmenter:
             probability[z : z + BATCH] = from_network_grid(predicted, height, width)
             if progress is not None:
                 progress(min(z + BATCH, depth), depth)
-        probability = smooth_across_slices(probability, self.model.postprocessing.smoothing_mm, distance_mm)
-        for z in range(0, depth, BATCH):  # a few at a time, so that what lies between takes little memory
-            probability[z : z + BATCH] = self.model.calibration.apply(probability[z : z + BATCH])
-        return probability
+        return self.model.calibration.apply(smooth_across_slices(probability, self.model.postprocessing.smoothing_mm, distance_mm))
 
     def _predict_heads(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``: 0 where there is air alone, which is not predicted."""
