@@ -337,8 +337,9 @@ def _end_epoch(model: keras.Model, state: RunState, held_out: Sequence[Case], re
 
 
 def _is_over(history: Sequence[dict[str, float]], recipe: Recipe, epochs: int) -> bool:
-    waited = len(history) - 1 - best_epoch(history) if recipe.patience is not None and history else 0
-    return len(history) >= epochs or (recipe.patience is not None and waited >= recipe.patience)
+    if len(history) >= epochs:
+        return True
+    return recipe.patience is not None and bool(history) and len(history) - 1 - best_epoch(history) >= recipe.patience
 
 
 def _progress(state: RunState, epochs: int, steps_per_epoch: int, seconds_per_step: float) -> str:

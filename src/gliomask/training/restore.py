@@ -72,30 +72,29 @@ def _convolutions(graph: onnx.GraphProto, network: keras.Model) -> dict[str, tup
     """
     known = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
     added = {name: node for node in graph.node if node.op_type == "Add" for name in node.input}
+    names = [layer.name for layer in _convolutional(network)]
+    numbers = {name: _number(match) for name in names if (match := AUTOMATIC.fullmatch(name))}
+    own = [name for name in names if name not in numbers]
     named: dict[str, tuple[Float, Float | None]] = {}
     numbered: dict[tuple[bool, tuple[int, ...]], tuple[Float, Float | None]] = {}
-    own = [layer.name for layer in _convolutional(network) if not AUTOMATIC.fullmatch(layer.name)]
     for node in graph.node:
         if node.op_type not in ("Conv", "ConvTranspose"):
             continue
-        bias = known[node.input[2]] if len(node.input) > 2 else _added(added.get(node.output[0]), known)
+        weights = known[node.input[1]], known[node.input[2]] if len(node.input) > 2 else _added(added.get(node.output[0]), known)
         # A kernel that the exporter has reordered loses its name, and equal biases share one: so the kernel's comes first.
         parts = [part for name in node.input[1:] for part in name.split("/")]
         layer = next((name for part in parts for name in own if re.fullmatch(rf"{name}(_\d+)?", part)), None)
         automatic = next((match for part in parts if (match := AUTOMATIC.fullmatch(part))), None)
         if layer is not None:
-            named[layer] = known[node.input[1]], bias
+            named[layer] = weights
         elif automatic is not None:
-            numbers = tuple(int(number) for number in automatic[2].split("_")[1:])
-            numbered[bool(automatic[1]), numbers] = known[node.input[1]], bias
-    for transposed in (False, True):
-        theirs = [numbered[key] for key in sorted(numbered) if key[0] == transposed]
-        mine = [
-            layer.name for layer in _convolutional(network) if (match := AUTOMATIC.fullmatch(layer.name)) and bool(match[1]) == transposed
-        ]
-        mine.sort(key=lambda name: [int(number) for number in re.findall(r"\d+", name.removeprefix("conv2d"))])
-        named |= dict(zip(mine, theirs, strict=True))
-    return named
+            numbered[_number(automatic)] = weights
+    return named | dict(zip(sorted(numbers, key=numbers.__getitem__), (numbered[key] for key in sorted(numbered)), strict=True))
+
+
+def _number(automatic: re.Match[str]) -> tuple[bool, tuple[int, ...]]:
+    """Return what orders the layers that Keras named: whether they are transposed, and their numbers."""
+    return bool(automatic[1]), tuple(int(number) for number in automatic[2].split("_")[1:])
 
 
 def _added(node: onnx.NodeProto | None, known: Mapping[str, Float]) -> Float | None:
