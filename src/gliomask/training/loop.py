@@ -117,6 +117,8 @@ def train(
     identity = _identity(recipe, settings, model.count_params(), (training, validation))
     state = _restore(model, identity, settings.output / CHECKPOINT)
     if state.step:
+        _show_earlier_sizes(model, recipe, state.step, epochs * steps_per_epoch)
+        state = _restore(model, identity, settings.output / CHECKPOINT)  # what was shown has moved the weights
         report(f"resumed at step {state.step} of {epochs * steps_per_epoch}")
     cases = [load_case(patient, recipe.normalisation, settings.brain_masks) for patient in training]
     held_out = [load_case(patient, recipe.normalisation) for patient in validation]
@@ -124,13 +126,9 @@ def train(
     if initial and not state.step:
         model.set_weights(initial)
     started, first_step, saved = time.monotonic(), state.step, time.monotonic()
-    shape: tuple[int, ...] = ()
     for images, masks in _batches(cases, recipe, settings.seed, state.step, epochs * steps_per_epoch):
         if _is_over(state.history, recipe, epochs):
             break
-        if images.shape != shape:  # compiled anew, not for any size: a run that is resumed here compiles for this one alone
-            model.make_train_function(force=True)
-            shape = images.shape
         model.reset_metrics()  # else Keras returns the mean over all steps since the last reset
         for name, value in model.train_on_batch(images, masks, return_dict=True).items():
             state.sums[name] = state.sums.get(name, 0.0) + float(value)
@@ -299,6 +297,18 @@ def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last:
             if step + ahead < last:
                 waiting.append(pool.submit(make, step + ahead))
             yield batch
+
+
+def _show_earlier_sizes(model: keras.Model, recipe: Recipe, step: int, last: int) -> None:
+    """Train a step on nothing in the size of each stage that is over, if there are steps left.
+
+    Keras on TensorFlow compiles its step for one size, and for any once it sees a second. A resumed run that had not seen
+    the first would compile for its own alone, whose sums are rounded in other places.
+    """
+    now = recipe.stages.index(stage_at(recipe, step / last)) if step < last else 0
+    for over in recipe.stages[:now]:
+        nothing = np.zeros((recipe.batch_size, over.size, over.size, 3), np.float32)
+        model.train_on_batch(nothing, nothing[..., :1])
 
 
 def stage_at(recipe: Recipe, progress: float) -> Stage:
