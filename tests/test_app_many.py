@@ -248,6 +248,12 @@ class TestMaskUploads:
         assert evaluation.patients[0].values()["dice"] == pytest.approx(2 * 64 / 164)
         assert evaluation.unit == PIXELS
 
+    @pytest.mark.parametrize("kind", ["probability", "uncertainty"])
+    def test_maps_of_a_result_are_no_masks(self, kind: str) -> None:
+        mine = [Sent("a_1.png", png(10)), Sent(f"a_1_{kind}.png", png(3))]
+        (one,) = mask_uploads.evaluate_uploads(mine, [Sent("a_1.png", png(8)), Sent(f"a_1_{kind}.png", png(3))]).patients
+        assert (one.counts.tp, one.counts.fp) == (64, 36)
+
     def test_folders_of_archives_are_patients(self) -> None:
         mine = zipped("mine.zip", {"out/p1/s_mask.png": png(10), "out/p2/s_mask.png": png(8), "out/p2/overlay.png": png(3)})
         theirs = zipped("theirs.zip", {"p1/s_mask.png": png(8), "p2/s_mask.png": png(8)})

@@ -162,6 +162,13 @@ class TestGrouping:
         assert found["p1_flair"].notes == ("not used: p1_t2.nii.gz",)
         assert found["p2_flair"].sequences == (None, None)
 
+    @pytest.mark.parametrize("kind", ["probability", "uncertainty"])
+    @pytest.mark.parametrize("ending", [".png", ".nii.gz"])
+    def test_maps_of_a_result_are_neither_slices_nor_references(self, kind: str, ending: str) -> None:
+        found = self.grouped(f"a_1{ending}", f"a_1_{kind}{ending}", f"a_1_mask{ending}")
+        assert {name: len(group.files) for name, group in found.items()} == {"a_1": 1, f"a_1_{kind}": 1}
+        assert [f.name for f in found["a_1"].masks] == [f"a_1_mask{ending}"]
+
     def test_single_mask_belongs_to_the_single_scan(self) -> None:
         assert [m.name for m in self.grouped("scan.nii", "expert_mask.nii")["scan"].masks] == ["expert_mask.nii"]
 
@@ -199,6 +206,15 @@ class TestDesk:
         assert found is not None
         assert found.result.volume.slice_names == ("head_5", "head_6", "head_7")
         assert desk.cases["1"].summary == Summary(tuple(area_pixels(found.result.mask)), None)
+
+    def test_maps_of_a_result_are_refused_by_what_they_are(self, desk: Desk, phantom: Volume) -> None:
+        desk.receive([Sent(name, image(phantom.voxels[LESION])) for name in ("a.png", "a_probability.png", "a_uncertainty.png")])
+        reasons = {case.name: case.problem for case in finished(desk).cases.values()}
+        assert reasons == {
+            "a": "",
+            "a_probability": "a_probability.png: probabilities by its name, not an input. Give the scan with it.",
+            "a_uncertainty": "a_uncertainty.png: uncertainty by its name, not an input. Give the scan with it.",
+        }
 
     def test_input_digest_is_that_of_the_command_line(self, desk: Desk, phantom: Volume, tmp_path: Path) -> None:
         (tmp_path / "head.png").write_bytes(image(phantom.voxels[LESION]))

@@ -106,6 +106,15 @@ def test_a_linked_folder_keeps_its_own_name(tmp_path: Path) -> None:
     assert [case.name for case in find_cases([tmp_path / "study" / "subject_A"])] == ["subject_A"]
 
 
+def test_maps_of_a_result_are_no_slices(tmp_path: Path) -> None:
+    save(tmp_path / "p" / "s1.png")
+    for name in ("s1_mask.png", "s1_probability.png", "s1_uncertainty.png"):
+        save(tmp_path / "p" / name, value=255)
+    (tmp_path / "p" / "p_uncertainty.nii.gz").touch()
+    (case,) = find_cases([tmp_path / "p"])
+    assert read_case(case).slice_names == ("s1",)
+
+
 def test_slices_of_two_types_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "p" / "1.png")
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "p" / "2.png")
@@ -118,6 +127,9 @@ def test_slices_of_two_types_are_refused(tmp_path: Path) -> None:
     [
         (lambda root: root / "nothing", "no such file or folder"),
         (lambda root: save(root / "s_mask.png"), "a reference mask by its name"),
+        (lambda root: save(root / "s_probability.png"), "probabilities by its name, not an input"),
+        (lambda root: save(root / "s_uncertainty.tif"), "uncertainty by its name, not an input"),
+        (lambda root: save(root / "s.png").rename(root / "s_Uncertainty.nii.gz"), "uncertainty by its name, not an input"),
         (lambda root: root, "holds no scan"),
     ],
 )

@@ -61,7 +61,8 @@ def test_masks_in_folders_of_other_names_are_paired_by_their_own(tmp_path: Path)
 @pytest.mark.parametrize("reference", ["A_1.png", "A_1_mask.tif"])
 def test_images_of_another_tool_need_no_suffix(tmp_path: Path, reference: str) -> None:
     save_mask(tmp_path / "tool" / "A_1.png", 4)
-    save_mask(tmp_path / "tool" / "A_1_probability.png", 9)
+    for kind in ("probability", "uncertainty"):
+        save_mask(tmp_path / "tool" / f"A_1_{kind}.png", 9)
     save_mask(tmp_path / "reference" / "p" / reference, 2)
     (one,) = evaluate_masks(tmp_path / "tool", tmp_path / "reference").patients
     assert (one.name, one.counts.tp, one.counts.fp) == ("p", 20, 20)

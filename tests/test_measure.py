@@ -451,12 +451,13 @@ def test_the_nifti_twin_of_a_picture_is_measured_in_voxels(tmp_path: Path, capsy
     assert "a_mask.nii.gz: 12 voxels (the input carries no spacing)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("kind", "values"), [("probability", "probabilities"), ("uncertainty", "uncertainty")])
 @pytest.mark.parametrize("top", [5, 60_000], ids=["nothing found", "tumour"])
-def test_probabilities_of_a_picture_are_not_measured(top: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Image.fromarray(np.linspace(0, top, 81).astype(np.uint16).reshape(9, 9)).save(tmp_path / "a_probability.png")
-    assert cli.main(["measure", str(tmp_path / "a_probability.png")]) == 1
+def test_maps_of_a_picture_are_not_measured(top: int, kind: str, values: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(np.linspace(0, top, 81).astype(np.uint16).reshape(9, 9)).save(tmp_path / f"a_{kind}.png")
+    assert cli.main(["measure", str(tmp_path / f"a_{kind}.png")]) == 1
     captured = capsys.readouterr()
-    assert captured.out == "" and "a_probability.png: probabilities by its name, not a mask. Give a_mask.png" in captured.err
+    assert captured.out == "" and f"a_{kind}.png: {values} by its name, not a mask. Give a_mask.png" in captured.err
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def _read_mask(path: Path) -> tuple[Any, Any]:
     """Return a mask (z, y, x) and its affine, None for an image file."""
     from gliomask.io import read_mask
     from gliomask.io.headers import is_dicom
+    from gliomask.io.naming import map_values
 
     if path.is_dir():
         raise InputError(f"{path}: a folder. Give the mask itself, such as <case>_mask.nii.gz in a case's folder of results.")
@@ -120,8 +121,8 @@ def _read_mask(path: Path) -> tuple[Any, Any]:
             f"{path}: DICOM. Masks are read from NIfTI, PNG and TIFF: give {case}_mask.nii.gz beside it, which has the same voxels."
         )
     if not path.name.casefold().endswith((".nii", ".nii.gz")):
-        if path.stem.casefold().endswith("_probability"):  # where nothing was found it has as few values as labels
-            raise InputError(f"{path}: probabilities by its name, not a mask. Give {path.stem[: -len('_probability')]}_mask.png.")
+        if values := map_values(path):  # where nothing was found it has as few of them as labels
+            raise InputError(f"{path}: {values} by its name, not a mask. Give {path.stem.rpartition('_')[0]}_mask.png.")
         return read_mask(path), None
     from gliomask.io.nifti import read_nifti_mask
 

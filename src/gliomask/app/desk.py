@@ -18,7 +18,7 @@ from gliomask.app.uploads import Group, Received, clean_name, grouped, singles
 from gliomask.app.work import BUSY, Workroom
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io import CaseSource, find_cases
-from gliomask.io.naming import is_mask, is_nifti, stem_of
+from gliomask.io.naming import is_mask, is_nifti, map_values, stem_of
 
 SAMPLE_NAME = "Sample drawn by this program"
 
@@ -147,7 +147,8 @@ class Desk:
         case = Case(number, self._unused(group.name), names=names, slices=len(group.files))
         self.cases[number] = case
         if is_mask(Path(group.files[0].name)):
-            case.problem = f"{group.files[0].name}: a reference mask by its name, not an input. Give the scan with it."
+            what = map_values(Path(group.files[0].name)) or "a reference mask"
+            case.problem = f"{group.files[0].name}: {what} by its name, not an input. Give the scan with it."
             case.progress.begin("failed")
         elif group.kind in ("images", "nifti"):
             self._groups[number] = group

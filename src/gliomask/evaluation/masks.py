@@ -13,7 +13,7 @@ from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.scores import MILLIMETRES, PIXELS, UNKNOWN, Part, PatientScore, measure_part, patient_score
 from gliomask.grid import radiological
 from gliomask.io import read_mask
-from gliomask.io.naming import is_image, is_mask, is_nifti, natural_key, stem_of
+from gliomask.io.naming import MAPS, is_image, is_mask, is_nifti, natural_key, stem_of
 
 MaskKey = tuple[str, str]
 """A mask's folder's name and its own without ending and without ``_mask``, ``_seg`` and the like."""
@@ -21,7 +21,8 @@ MaskKey = tuple[str, str]
 MASK_SUFFIX = re.compile(r"[_-](mask|d?seg|labels?|pred|prediction)$", re.IGNORECASE)
 """What tools put behind a case's name in masks."""
 
-NO_MASK_SUFFIX = re.compile(r"[_-](probability|probseg|probabilities|softmax)$", re.IGNORECASE)
+NO_MASK_SUFFIX = re.compile(rf"[_-]({'|'.join(MAPS)}|probseg|probabilities|softmax)$", re.IGNORECASE)
+"""What is behind a case's name in what lies beside masks and is none."""
 
 CORNER_TOLERANCE_MM = 0.1
 """How far the corners of two grids may lie apart by rounding in their headers."""

@@ -21,7 +21,7 @@ from gliomask.io.bids import bids_cases, is_derivative
 from gliomask.io.folders import look_below
 from gliomask.io.headers import is_dicom
 from gliomask.io.images import match_channels, read_image
-from gliomask.io.naming import folder_name, is_image, is_mask, is_nifti, is_zip, listed, page_names, printable, stem_of
+from gliomask.io.naming import folder_name, is_image, is_mask, is_nifti, is_zip, listed, map_values, page_names, printable, stem_of
 from gliomask.io.sources import CaseSource
 from gliomask.io.studies import find_dicom, with_reports, without_previews
 from gliomask.volume import Volume
@@ -177,7 +177,7 @@ def _cases_of_file(path: Path) -> list[CaseSource]:
     if not path.exists():
         raise InputError(lost(path) or f"{path}: no such file or folder.")
     if is_mask(path):
-        raise InputError(f"{path}: a reference mask by its name, not an input. Give the scan itself.")
+        raise InputError(f"{path}: {map_values(path) or 'a reference mask'} by its name, not an input. Give the scan itself.")
     if is_image(path):
         return [CaseSource(printable(path.stem), path, (path,))]
     if is_nifti(path):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 
@@ -10,6 +11,11 @@ NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 RESULT = "result.json"
 """The record of a finished case; a folder that holds one is output, not input."""
+
+MapName = Literal["probability", "uncertainty"]
+
+MAPS: dict[MapName, str] = {"probability": "probabilities", "uncertainty": "uncertainty"}
+"""The maps that a result may hold beside its mask, on the same grid: how their files' names end, and what their values are called."""
 
 MOST_NAMED = 4
 """Most files that a note names one by one."""
@@ -64,10 +70,20 @@ def listed(files: Sequence[Path]) -> str:
     return named if len(files) <= MOST_NAMED else f"{named}, … ({len(files)} files)"
 
 
+def map_values(path: Path) -> str | None:
+    """Return what the values of a result's map are called, which the file is by its name; None if it is none.
+
+    >>> map_values(Path("head_probability.nii.gz")), map_values(Path("head_mask.png"))
+    ('probabilities', None)
+    """
+    stem = stem_of(path).casefold()
+    return next((values for name, values in MAPS.items() if stem.endswith(f"_{name}")), None)
+
+
 def is_mask(path: Path) -> bool:
-    """Return whether the file is a reference mask by its name (``*_mask.*``; NIfTI also ``*_seg``, ``*_probability``), never an input."""
-    endings = ("_mask", "_seg", "_probseg", "_probability") if is_nifti(path) else ("_mask",)
-    return stem_of(path).casefold().endswith(endings)
+    """Return whether a file is no input by its name: a reference mask (``*_mask.*``; NIfTI also ``*_seg``, ``*_probseg``) or a map."""
+    endings = ("_mask", "_seg", "_probseg") if is_nifti(path) else ("_mask",)
+    return map_values(path) is not None or stem_of(path).casefold().endswith(endings)
 
 
 def is_nifti(path: Path) -> bool:
