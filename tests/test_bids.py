@@ -15,6 +15,7 @@ pytest.importorskip("scipy", reason="the extra [volumes] is not installed")
 
 from gliomask import InputError
 from gliomask.cli import main
+from gliomask.confidence import entropy
 from gliomask.io import find_cases, read, read_case
 from gliomask.models import find_model
 
@@ -101,15 +102,24 @@ def test_t1_that_was_named_has_to_fit(dataset: Path) -> None:
 
 def test_derivatives_are_a_dataset_that_the_validator_accepts(dataset: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    assert main(["segment", str(dataset), "--output", str(output), "--save-probability", "--all-lesions"]) == 0
+    assert main(["segment", str(dataset), "--output", str(output), "--save-probability", "--save-uncertainty", "--all-lesions"]) == 0
     for image in ("sub-01/anat/sub-01_run-2", "sub-02/ses-b/anat/sub-02_ses-b"):
         mask = nib.load(output / f"{image}_space-orig_label-lesion_mask.nii.gz")
         np.testing.assert_array_equal(mask.affine, nib.load(dataset / f"{image}_FLAIR.nii.gz").affine)
         assert 0 < mask.get_fdata().sum() < mask.get_fdata().size / 10
         probability = nib.load(output / f"{image}_space-orig_label-lesion_probseg.nii.gz").get_fdata()
         np.testing.assert_array_equal(probability >= find_model("fast").threshold, mask.get_fdata() > 0)
-        sidecar = json.loads((output / f"{image}_space-orig_label-lesion_mask.json").read_text())
-        assert sidecar["Sources"] == [f"bids:raw:{image}_FLAIR.nii.gz"] and sidecar["Type"] == "Lesion"
+        uncertainty = nib.load(output / f"{image}_space-orig_label-lesion_desc-uncertainty_probseg.nii.gz")
+        np.testing.assert_array_equal(uncertainty.affine, mask.affine)
+        np.testing.assert_allclose(uncertainty.get_fdata(), entropy(probability), atol=1e-5)
+        sidecars = [
+            json.loads((output / f"{image}_space-orig_label-lesion_{suffix}.json").read_text())
+            for suffix in ("mask", "probseg", "desc-uncertainty_probseg")
+        ]
+        assert all(sidecar["Sources"] == [f"bids:raw:{image}_FLAIR.nii.gz"] for sidecar in sidecars)
+        assert [sidecar.get("Type") for sidecar in sidecars] == ["Lesion", None, None]
+        assert [sidecar.get("Units") for sidecar in sidecars] == [None, None, "bits"]
+        assert sidecars[2]["Description"].startswith("Entropy of each voxel's calibrated probability")
     description = json.loads((output / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "gliomask"
@@ -191,6 +201,8 @@ def test_a_corrected_mask_is_kept_with_its_result_and_replaced_when_overwriting(
     assert main([*segment, "--save-probability"]) == 0
     images = sorted((tmp_path / "out" / "sub-01").rglob("*.nii.gz"))
     assert len(images) == 4
+    assert main([*segment, "--save-probability", "--save-uncertainty"]) == 1  # its result has none
+    assert sorted((tmp_path / "out" / "sub-01").rglob("*.nii.gz")) == images
     corrected, sidecar = images[0], images[0].with_name(images[0].name.replace(".nii.gz", ".json"))
     for file in (corrected, sidecar):
         file.write_bytes(b"corrected by hand")
@@ -200,6 +212,10 @@ def test_a_corrected_mask_is_kept_with_its_result_and_replaced_when_overwriting(
     assert sorted((tmp_path / "out" / "sub-01").rglob("*.nii.gz")) == [image for image in images if "probseg" not in image.name]
     assert nib.load(corrected).shape == SHAPE
     assert json.loads(sidecar.read_text())["Type"] == "Lesion"
+    assert main([*segment, "--overwrite", "--save-uncertainty"]) == 0
+    assert len(list((tmp_path / "out" / "sub-01").rglob("*_desc-uncertainty_probseg.*"))) == 4
+    assert main([*segment, "--overwrite"]) == 0
+    assert not list((tmp_path / "out" / "sub-01").rglob("*uncertainty*"))
 
 
 @pytest.mark.parametrize("generated", [{}, {"GeneratedBy": [{"Name": "An expert"}]}, {"GeneratedBy": "gliomask"}])

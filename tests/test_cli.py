@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from gliomask import Segmenter, Volume, __version__, batch, cli, commands
+from gliomask.confidence import entropy
 from gliomask.dataset import sealed_patients
 from gliomask.io import CaseSource
 from gliomask.models import find_model
@@ -152,6 +153,10 @@ def test_kept_results_are_whole(tmp_path: Path, write_slices: Write, capsys: pyt
     assert run("segment", scan, "--output", tmp_path / "out") == 0
     assert run("segment", scan, "--output", tmp_path / "out", "--save-probability") == 1
     assert "without probabilities. Use --overwrite" in capsys.readouterr().err
+    assert run("segment", scan, "--output", tmp_path / "out", "--save-uncertainty") == 1
+    assert "without uncertainty. Use --overwrite" in capsys.readouterr().err
+    assert run("segment", scan, "--output", tmp_path / "out", "--save-uncertainty", "--save-probability") == 1
+    assert "without probabilities and uncertainty. Use --overwrite" in capsys.readouterr().err
     (tmp_path / "out" / "a" / "head_1_mask.png").unlink()
     assert run("segment", scan, "--output", tmp_path / "out") == 1
     assert "of which head_1_mask.png is missing" in capsys.readouterr().err
@@ -193,6 +198,25 @@ def test_json_is_all_that_goes_to_standard_output(tmp_path: Path, write_slices: 
     assert (case["case"], case["status"]) == ("a", "done")
     assert case["result"] == json.loads((tmp_path / "out" / "a" / "result.json").read_text())
     assert (tmp_path / "out" / "a" / "head_1_probability.png").exists()
+
+
+def test_uncertainty_is_written_if_asked_for_and_kept(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    segment = ("segment", write_slices(tmp_path / "a", (5,)), "--output", tmp_path / "out")
+    flags = ("--save-uncertainty", "--save-probability", "--save-uncertainty")
+    assert run(*segment, *flags) == 0
+    folder = tmp_path / "out" / "a"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    bits, probability = (np.asarray(Image.open(next(folder.glob(f"*_{kind}.png")))) for kind in ("uncertainty", "probability"))
+    assert bits.dtype == np.uint16
+    np.testing.assert_allclose(bits / 65535, entropy(probability / 65535), atol=2e-4)
+    assert bits.max() > 30_000
+    capsys.readouterr()
+    for kept in ((), flags[:1], flags):
+        assert run(*segment, *kept) == 0
+        assert "earlier result kept" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert run(*segment, "--overwrite") == 0
+    assert not list(folder.glob("*uncertainty*")) and not list(folder.glob("*probability*"))
 
 
 @pytest.mark.parametrize("image", [np.full((300, 200), 9000, np.uint16), np.zeros((60, 80, 4), np.uint8)], ids=["16 bit", "RGBA"])

@@ -12,6 +12,7 @@ pytest.importorskip("scipy", reason="the extra [volumes] is not installed")
 
 from gliomask import InputError, Segmenter, Volume, read
 from gliomask.cli import main
+from gliomask.confidence import entropy
 from gliomask.io.nifti import read_nifti, read_nifti_mask, write_nifti
 
 SHAPE = (60, 70, 12)
@@ -312,10 +313,10 @@ def test_the_command_line_takes_nifti_and_measures(tmp_path: Path, capsys: pytes
     shape = (128, 128, 12)
     affine = centred(np.diag([-1.875, -1.875, 12.0]), shape)
     path = write(tmp_path / "p1_FLAIR.nii.gz", scan(affine, shape).transpose(2, 1, 0), affine)
-    assert main(["segment", str(path), "--output", str(tmp_path / "out"), "--save-probability"]) == 0
+    assert main(["segment", str(path), "--output", str(tmp_path / "out"), "--save-probability", "--save-uncertainty"]) == 0
     folder = tmp_path / "out" / "p1_FLAIR"
     assert {p.name for p in folder.iterdir()} == {
-        "p1_FLAIR_mask.nii.gz", "p1_FLAIR_probability.nii.gz", "overlay.png", "result.json",
+        "p1_FLAIR_mask.nii.gz", "p1_FLAIR_probability.nii.gz", "p1_FLAIR_uncertainty.nii.gz", "overlay.png", "result.json",
     }  # fmt: skip
     content = json.loads((folder / "result.json").read_text())
     lesion = content["measurements"]["lesions"][0]
@@ -325,6 +326,11 @@ def test_the_command_line_takes_nifti_and_measures(tmp_path: Path, capsys: pytes
     mask, probability = (nib.load(folder / f"p1_FLAIR_{kind}.nii.gz") for kind in ("mask", "probability"))
     assert content["measurements"]["volume_ml"] == pytest.approx(mask.get_fdata().sum() * 1.875 * 1.875 * 12 / 1000, abs=1e-3)
     np.testing.assert_array_equal(mask.get_fdata() > 0, probability.get_fdata() >= content["threshold"])
+    uncertainty, source = nib.load(folder / "p1_FLAIR_uncertainty.nii.gz"), nib.load(path)
+    np.testing.assert_allclose(uncertainty.get_fdata(), entropy(probability.get_fdata()), atol=1e-5)
+    np.testing.assert_array_equal(uncertainty.affine, source.affine)
+    assert all(uncertainty.header[code] == source.header[code] for code in ("qform_code", "sform_code"))
+    assert uncertainty.header.get_zooms() == source.header.get_zooms()
     assert f"{content['measurements']['volume_ml']:.1f} ml" in capsys.readouterr().out
     row = (tmp_path / "out" / "cases.csv").read_text().splitlines()[1]
     assert str(content["measurements"]["volume_ml"]) in row and str(lesion["longest_axial_diameter_mm"]) in row

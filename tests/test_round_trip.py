@@ -18,6 +18,7 @@ from dicom_files import Geometry, Study, enhanced, write, write_series
 
 from gliomask import Segmenter, Volume
 from gliomask.cli import main
+from gliomask.confidence import entropy
 from gliomask.dataset import index_dataset
 from gliomask.postprocess import slice_distance_mm
 
@@ -104,13 +105,18 @@ def test_a_multiframe_file_in_a_zip_gives_the_same_mask_as_its_slices(tmp_path: 
     with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
         archive.write(file, "DICOM/IM0001")
     inputs = [str(tmp_path / "slices"), str(tmp_path / "export.zip")]
-    assert main(["segment", *inputs, "--output", str(tmp_path / "out"), "--save-probability"]) == 0
+    assert main(["segment", *inputs, "--output", str(tmp_path / "out"), "--save-probability", "--save-uncertainty"]) == 0
     first, second = (nib.load(tmp_path / "out" / c / f"{c}_mask.nii.gz") for c in ("slices", "export"))
     np.testing.assert_allclose(first.affine, second.affine, atol=1e-4)
     np.testing.assert_array_equal(first.get_fdata(), second.get_fdata())
     assert first.get_fdata().any()
     fractional = highdicom.seg.segread(tmp_path / "out" / "export" / "export_probability_seg.dcm")
     assert fractional.SegmentationType == "FRACTIONAL"
+    # Of uncertainty there is no SEG; its NIfTI lies where the mask lies.
+    assert {p.name for p in (tmp_path / "out" / "export").glob("*.dcm")} == {"export_seg.dcm", "export_probability_seg.dcm"}
+    uncertainty, probability = (nib.load(tmp_path / "out" / "export" / f"export_{kind}.nii.gz") for kind in ("uncertainty", "probability"))
+    np.testing.assert_array_equal(uncertainty.affine, second.affine)
+    np.testing.assert_allclose(uncertainty.get_fdata(), entropy(probability.get_fdata()), atol=1e-5)
 
 
 def test_nothing_found_is_written_in_every_format(tmp_path: Path) -> None:

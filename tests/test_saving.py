@@ -2,6 +2,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -36,6 +37,40 @@ def test_files_of_a_case(tmp_path: Path, result: Segmentation) -> None:
     assert probability.dtype == np.uint16
     np.testing.assert_allclose(probability / 65535, result.probability[1], atol=1e-5)
     assert [p.name for p in tmp_path.iterdir()] == ["case"]
+
+
+def test_uncertainty_is_the_entropy_of_the_probability(tmp_path: Path, result: Segmentation) -> None:
+    files = result.save(tmp_path / "case", save_uncertainty=True)
+    slices = {f"s{z}_{kind}.png" for z in (1, 2) for kind in ("mask", "uncertainty")}
+    names = slices | {"case_mask.nii.gz", "case_uncertainty.nii.gz", "overlay.png", "result.json"}
+    assert {f.name for f in files} == {f.name for f in (tmp_path / "case").iterdir()} == names
+    assert set(json.loads((tmp_path / "case" / "result.json").read_text())["files"]) == names
+    bits = np.where(result.mask, 2 - 0.75 * np.log2(3), 0)  # of 0.75, and of 0
+    written = nib.load(tmp_path / "case" / "case_uncertainty.nii.gz")
+    assert written.get_data_dtype() == np.float32
+    np.testing.assert_allclose(np.asanyarray(written.dataobj).transpose(2, 1, 0), bits, atol=1e-5)
+    picture = Image.open(tmp_path / "case" / "s2_uncertainty.png")
+    assert (picture.mode, picture.size) == ("I;16", (30, 40))
+    np.testing.assert_allclose(np.asarray(picture) / 65535, bits[1], atol=1e-5)
+
+
+def test_even_odds_are_white(tmp_path: Path, result: Segmentation) -> None:
+    result.probability[0, 0, :2] = 0.5, 1.0
+    result.save(tmp_path / "case", save_uncertainty=True)
+    assert np.asarray(Image.open(tmp_path / "case" / "s1_uncertainty.png"))[0, :2].tolist() == [65535, 0]
+
+
+def test_maps_lie_on_the_grid_of_the_mask(tmp_path: Path, result: Segmentation) -> None:
+    affine = np.array([[0, -2.0, 0.3, 40], [1.5, 0, 0, -60], [0, 0.2, 5, 10], [0, 0, 0, 1]])
+    placed = replace(result, volume=Volume(result.volume.voxels, "case", affine=affine))
+    files = placed.save(tmp_path / "case", save_probability=True, save_uncertainty=True)
+    names = [f"case_{kind}.nii.gz" for kind in ("mask", "probability", "uncertainty")]
+    assert [f.name for f in files] == [*names, "overlay.png", "result.json"]
+    mask, *maps = (nib.load(tmp_path / "case" / name) for name in names)
+    for image, values in zip(maps, (placed.probability, placed.uncertainty), strict=True):
+        np.testing.assert_array_equal(image.affine, mask.affine)
+        np.testing.assert_array_equal(np.asanyarray(image.dataobj).transpose(2, 1, 0), values)
+    np.testing.assert_allclose(mask.affine, affine, atol=1e-5)
 
 
 def test_record_of_a_case(tmp_path: Path, result: Segmentation) -> None:
@@ -74,7 +109,7 @@ def test_an_earlier_result_is_not_overwritten_unasked(tmp_path: Path, result: Se
 
 
 def test_overwriting_replaces_ours_and_leaves_the_users(tmp_path: Path, result: Segmentation) -> None:
-    result.save(tmp_path / "case", save_probability=True)
+    result.save(tmp_path / "case", save_probability=True, save_uncertainty=True)
     (tmp_path / "case" / "notes.txt").write_text("mine")
     result.with_threshold(0.9).save(tmp_path / "case", overwrite=True)
     names = {p.name for p in (tmp_path / "case").iterdir()}

@@ -49,12 +49,20 @@ def _add_segment(verbs: Any) -> None:
         "gliomask segment study/ --output results/",
         "An input is a FLAIR volume as NIfTI (.nii, .nii.gz); a folder or a zip of DICOM files, in which the FLAIR series is found; a "
         "BIDS dataset; a PNG, JPEG or TIFF slice (a grey one counts as FLAIR); a folder of slices (one case); or a folder of any of "
-        "these. Files named *_mask.* are reference masks and passed over. Masks lie on the input's own grid.",
+        "these. Files named *_mask.* are reference masks and passed over, as are *_probability.* and "
+        "*_uncertainty.*. Masks lie on the input's own grid.",
     )  # fmt: skip
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where DIR/<case>/ and DIR/cases.csv are written")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
-    parser.add_argument("--save-probability", action="store_true", help="write probabilities too, in the same formats as the masks")
+    parser.add_argument(
+        "--save-probability", action="append_const", const="probability", dest="maps", default=[],
+        help="write probabilities too, in the same formats as the masks",
+    )  # fmt: skip
+    parser.add_argument(
+        "--save-uncertainty", action="append_const", const="uncertainty", dest="maps", default=[],
+        help="write uncertainty too, each probability's entropy in bits: NIfTI, and PNG for images (DICOM SEG has no such kind)",
+    )  # fmt: skip
     parser.add_argument("--pre", type=Path, metavar="T1", help="NIfTI: T1 before contrast, in the same space as FLAIR")
     parser.add_argument("--post", type=Path, metavar="T1CE", help="NIfTI: T1 after contrast, in the same space as FLAIR")
     parser.add_argument("--series", metavar="SERIES", help="DICOM: the FLAIR series' UID, number or part of its description")

@@ -1,7 +1,7 @@
 """Many cases with one model: one bad case does not stop the rest, and a second run goes on where the first stopped."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from gliomask import __version__
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io import CaseSource, read_case
 from gliomask.io.bids import check_output, make_room, write_derivative
+from gliomask.io.naming import MAPS, MapName
 from gliomask.io.writing import cannot_write
 from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmentation import Segmenter
@@ -84,12 +85,13 @@ def segment_cases(
     output: Path,
     *,
     overwrite: bool = False,
-    save_probability: bool = False,
+    maps: Collection[MapName] = (),
     progress: Callable[[Sequence[CaseSource]], Iterable[CaseSource]] = lambda cases: cases,
 ) -> Iterator[Outcome]:
     """Yield each case's outcome as it is done, its files below ``output`` and its row in ``output/cases.csv``.
 
     A case's folder is ``output/<case>/``; for BIDS it is ``output/cases/<case>/`` and *output* a derivatives dataset.
+    *maps* are written beside the masks.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def segment_cases(
     stop = Event()
 
     def work(case: CaseSource) -> Outcome:
-        return _segment_case(case, segmenter, output, overwrite, save_probability, stop)
+        return _segment_case(case, segmenter, output, overwrite, maps, stop)
 
     outcomes = _overlapping(work, cases, min(AT_ONCE, segmenter.runtime.cpu_threads), stop)
     try:
@@ -152,7 +154,7 @@ def _going_on(stop: Event) -> Callable[[int, int], None]:
     return check
 
 
-def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrite: bool, save_probability: bool, stop: Event) -> Outcome:
+def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrite: bool, maps: Collection[MapName], stop: Event) -> Outcome:
     folder = output / case.folder
     if Path(case.name).name != case.name or case.name in ("", ".."):
         reason = (
@@ -166,12 +168,12 @@ def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrit
             result = segmenter.segment(read_case(case), _going_on(stop))
             try:
                 _save(folder, lambda: make_room(case, output, earlier["files"] if earlier else ()))
-                _save(folder, lambda: save_segmentation(result, folder, overwrite=overwrite, save_probability=save_probability))
+                _save(folder, lambda: save_segmentation(result, folder, overwrite=overwrite, maps=maps))
             except InputError:
                 kept = None if overwrite else read_result(folder)  # of another process, which was faster
                 if kept is None:
                     raise
-        if kept is not None and (difference := _difference(case, kept, segmenter, folder, save_probability)):
+        if kept is not None and (difference := _difference(case, kept, segmenter, folder, maps)):
             raise InputError(f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
         _save(folder, lambda: write_derivative(case, folder, output, __version__))
         return Outcome(case.name, "kept" if kept else "done", kept or read_result(folder))
@@ -200,7 +202,7 @@ def _still_there(folder: Path) -> Mapping[str, Any] | None:
     return content if content is not None and {"found", "measurements", "model"} <= content.keys() else None
 
 
-def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segmenter, folder: Path, save_probability: bool) -> str:
+def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segmenter, folder: Path, maps: Collection[MapName]) -> str:
     """Return in what an earlier result differs from the one that this run would make; nothing if in nothing."""
     for key in ("threshold", "min_lesion_ml", "all_lesions"):
         before, now = earlier.get(key) or None, getattr(segmenter, key) or None
@@ -215,6 +217,6 @@ def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segment
         return f"of another precision than {segmenter.runtime.precision}"
     if missing := [name for name in earlier["files"] if not (folder / name).is_file()]:
         return f"of which {missing[0]} is missing"
-    if save_probability and not any(name.endswith("_probability.nii.gz") for name in earlier["files"]):
-        return "without probabilities"
-    return ""
+    there = [kind for kind in MAPS if any(name.endswith(f"_{kind}.nii.gz") for name in earlier["files"])]
+    lacking = [values for kind, values in MAPS.items() if kind in maps and kind not in there]
+    return f"without {' and '.join(lacking)}" if lacking else ""

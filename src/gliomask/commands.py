@@ -49,7 +49,7 @@ def segment(options: argparse.Namespace) -> int:
     inputs = _without_repeats(options.inputs)
     load_nibabel()  # every result has a NIfTI file, and no case is worked on yet
     settings = {"threshold": options.threshold, "min_lesion_ml": options.min_lesion_ml, **_runtime(options)}
-    wanted = {"overwrite": options.overwrite, "save_probability": options.save_probability}
+    wanted = {"overwrite": options.overwrite, "maps": options.maps}
     names = [stem_of(path) for path in inputs]
     outcomes: list[Outcome] = []
     try:

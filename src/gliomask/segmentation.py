@@ -16,6 +16,7 @@ from gliomask.engine import BATCH, Engine, Runtime, load_engine
 from gliomask.errors import ImplausibleInputError, InputError, ModelError
 from gliomask.grid import FIELD_OF_VIEW_MM, axial_grid, radiological
 from gliomask.io import read
+from gliomask.io.naming import MapName
 from gliomask.measure import Removed, measurements, remove_small
 from gliomask.models import DEFAULT, ModelRecord, find_model
 from gliomask.postprocess import NEIGHBOUR_MM, slice_distance_mm, smooth_across_slices, without_satellites
@@ -165,8 +166,21 @@ class Segmentation:
         """Return the same result cut at another threshold; nothing is predicted again."""
         return replace(self, threshold=checked_threshold(threshold))
 
-    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False, save_probability: bool = False) -> list[Path]:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        save_probability: bool = False,
+        save_uncertainty: bool = False,
+    ) -> list[Path]:
         """Write masks, overlay and ``result.json`` into *folder* and return the files written.
+
+        Parameters
+        ----------
+        save_probability, save_uncertainty
+            Whether :attr:`probability` and :attr:`uncertainty` are written beside the mask, see
+            :func:`gliomask.report.save_segmentation`.
 
         Raises
         ------
@@ -175,7 +189,8 @@ class Segmentation:
         """
         from gliomask.report import save_segmentation  # report is built on this module
 
-        return save_segmentation(self, Path(folder), overwrite=overwrite, save_probability=save_probability)
+        asked: dict[MapName, bool] = {"probability": save_probability, "uncertainty": save_uncertainty}
+        return save_segmentation(self, Path(folder), overwrite=overwrite, maps=[kind for kind, wanted in asked.items() if wanted])
 
 
 class Segmenter:

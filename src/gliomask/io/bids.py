@@ -3,7 +3,8 @@
 import json
 import re
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,24 @@ IGNORE = ".bidsignore"
 README = "README.md"
 LABEL = "label-lesion"
 GENERATOR = "gliomask"
+DERIVATIVES: dict[str, tuple[str, Mapping[str, str]]] = {
+    "mask": ("mask", {"Type": "Lesion"}),
+    "probability": ("probseg", {}),
+    "uncertainty": (
+        "desc-uncertainty_probseg",
+        {
+            "Description": "Entropy of each voxel's calibrated probability, which is not one itself: 0 where the model is sure either "
+            "way, 1 at even odds",
+            "Units": "bits",
+        },
+    ),
+}
+"""What a result's mask and maps are called in a derivatives dataset, and what their sidecars say beside the source.
+
+BIDS has no suffix for uncertainty. Of those that it allows to a segmentation ``probseg`` alone holds fractions, and ``desc-`` tells
+derivatives of one suffix apart, so that such a name is valid and nobody who asks for the file without ``desc-`` gets this one. A
+suffix of our own would have to be hidden from validators by ``.bidsignore``, and with it from every program that goes by names.
+"""
 
 
 def is_bids(root: Path) -> bool:
@@ -116,7 +135,7 @@ def check_output(cases: Sequence[CaseSource], output: Path) -> None:
 
 
 def write_derivative(case: CaseSource, results: Path, output: Path, version: str) -> None:
-    """Add to the derivatives dataset in *output* what it lacks of a finished case: mask, probabilities if there are any, and sidecars.
+    """Add to the derivatives dataset in *output* what it lacks of a finished case: mask, maps if there are any, and sidecars.
 
     What is there stays, since a person may have corrected it.
 
@@ -129,16 +148,15 @@ def write_derivative(case: CaseSource, results: Path, output: Path, version: str
         return
     image, root = case.bids
     _describe(root, _place(case), output, version)
-    for name, target, sidecar in _derivatives(case, output):
-        if not (results / name).is_file():
+    for derivative in _derivatives(case, output):
+        if not (results / derivative.name).is_file():
             continue
-        if not target.exists():
-            with atomic_path(target) as temporary:
-                shutil.copyfile(results / name, temporary)
-        if not sidecar.exists():
-            facts = {"Sources": [f"bids:raw:{image.as_posix()}"], "SpatialReference": "orig"}
-            facts |= {"Type": "Lesion"} if name.endswith("_mask.nii.gz") else {}
-            write_text(json.dumps(facts, indent=2) + "\n", sidecar)
+        if not derivative.image.exists():
+            with atomic_path(derivative.image) as temporary:
+                shutil.copyfile(results / derivative.name, temporary)
+        if not derivative.sidecar.exists():
+            facts = {"Sources": [f"bids:raw:{image.as_posix()}"], "SpatialReference": "orig", **derivative.facts}
+            write_text(json.dumps(facts, indent=2) + "\n", derivative.sidecar)
 
 
 def make_room(case: CaseSource, output: Path, earlier: Collection[str]) -> None:
@@ -155,23 +173,47 @@ def make_room(case: CaseSource, output: Path, earlier: Collection[str]) -> None:
         A file in the way is no copy of these; it is never replaced.
     """
     derivatives = list(_derivatives(case, output))
-    if in_the_way := [file for name, *files in derivatives if name not in earlier for file in files if file.exists()]:
+    if in_the_way := [file for d in derivatives if d.name not in earlier for file in d.files if file.exists()]:
         raise InputError(
             f"{in_the_way[0]}: is there already and belongs to no result that gliomask recorded. Move it away, or choose another --output."
         )
-    for _, *files in derivatives:  # whatever is there is a copy
-        for file in files:
+    for derivative in derivatives:  # whatever is there is a copy
+        for file in derivative.files:
             file.unlink(missing_ok=True)
 
 
-def _derivatives(case: CaseSource, output: Path) -> Iterator[tuple[str, Path, Path]]:
-    """Yield what a case may have in the derivatives dataset: the image's name among its results, the image and its sidecar."""
+@dataclass(frozen=True)
+class _Derivative:
+    """What a case may have in the derivatives dataset.
+
+    Attributes
+    ----------
+    name
+        The image's name among the case's results.
+    image, sidecar
+        Where it and its sidecar go.
+    facts
+        What the sidecar says of images of its kind.
+    """
+
+    name: str
+    image: Path
+    sidecar: Path
+    facts: Mapping[str, str]
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        return self.image, self.sidecar
+
+
+def _derivatives(case: CaseSource, output: Path) -> Iterator[_Derivative]:
+    """Yield what a case may have in the derivatives dataset."""
     if case.bids is None:
         return
     image, _ = case.bids
     stem = output / image.parent / f"{stem_of(image).removesuffix('_FLAIR')}_space-orig_{LABEL}"
-    for kind, suffix in (("mask", "mask"), ("probability", "probseg")):
-        yield f"{case.name}_{kind}.nii.gz", Path(f"{stem}_{suffix}.nii.gz"), Path(f"{stem}_{suffix}.json")
+    for kind, (suffix, facts) in DERIVATIVES.items():
+        yield _Derivative(f"{case.name}_{kind}.nii.gz", Path(f"{stem}_{suffix}.nii.gz"), Path(f"{stem}_{suffix}.json"), facts)
 
 
 def _t1_beside(flair: Path) -> tuple[Path | None, Path | None]:

@@ -7,18 +7,19 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import gliomask
 from gliomask.errors import InputError
 from gliomask.io import alone_in, write_png, write_text
 from gliomask.io.dicom import DicomOrigin
-from gliomask.io.naming import RESULT
+from gliomask.io.naming import MAPS, RESULT, MapName
 from gliomask.io.writing import cannot_write
 from gliomask.measure import area_pixels
 from gliomask.notice import NOTICE as NOTICE
@@ -27,6 +28,9 @@ from gliomask.segmentation import Segmentation
 from gliomask.volume import Volume
 
 OVERLAY = "overlay.png"
+SEGS = {"mask": "seg", "probability": "probability_seg"}
+"""What has a DICOM SEG, and how its name ends. Its fractions are a probability or an occupancy (Segmentation Fractional
+Type, 0062,0010), so that uncertainty has none."""
 WRITE_EVERY_S = 2.0  # the whole table is rewritten each time, which thousands of cases would feel
 COLUMNS = (
     "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "volume_ml", "lesions",
@@ -87,15 +91,16 @@ def _per_slice(volume: Volume, areas: list[int]) -> dict[str, int]:
     return {str(z): area for z, area in enumerate(areas, start=1) if area}
 
 
-def save_segmentation(result: Segmentation, folder: Path, *, overwrite: bool = False, save_probability: bool = False) -> list[Path]:
+def save_segmentation(result: Segmentation, folder: Path, *, overwrite: bool = False, maps: Collection[MapName] = ()) -> list[Path]:
     """Write a case's results into *folder* and return the files.
 
     ``<case>_mask.nii.gz`` always, on the input's own grid. Beside it, for image files
-    ``<slice>_mask.png`` (uint8, 0 or 255, the slice's own size), for DICOM ``<case>_seg.dcm``. With
-    *save_probability* the same as probabilities: ``<case>_probability.nii.gz`` (float32),
-    ``<slice>_probability.png`` (uint16, 65535 being 1), ``<case>_probability_seg.dcm``. Then
-    ``overlay.png`` and last of all ``result.json``: where that is missing, the writing was cut short
-    and the folder counts as unfinished.
+    ``<slice>_mask.png`` (uint8, 0 or 255, the slice's own size), for DICOM ``<case>_seg.dcm``. Each of
+    *maps* likewise: ``<case>_probability.nii.gz`` (float32), ``<slice>_probability.png`` (uint16,
+    65535 being 1), ``<case>_probability_seg.dcm``; ``<case>_uncertainty.nii.gz`` (float32, bits) and
+    ``<slice>_uncertainty.png``, but no DICOM SEG, see :data:`SEGS`. Then ``overlay.png`` and last of
+    all ``result.json``: where that is missing, the writing was cut short and the folder counts as
+    unfinished.
 
     Raises
     ------
@@ -103,14 +108,15 @@ def save_segmentation(result: Segmentation, folder: Path, *, overwrite: bool = F
         The folder holds the input slices, or a finished result and *overwrite* is not set, or a
         file that no result lists would be replaced; those are never overwritten.
     """
-    names = _names(result, save_probability)
+    kinds = ("mask", *(kind for kind in MAPS if kind in maps))
+    names = _names(result, kinds)
     _check_room(folder, names, result.volume.source, overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Written aside first: a run that is killed leaves no half of a case under its name.
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as aside:
         whole = Path(aside, "case")
         whole.mkdir()  # with the permissions that the user's umask gives, unlike tempfile's
-        files = _write_all(result, whole, save_probability)
+        files = _write_all(result, whole, kinds)
         earlier = _check_room(folder, names, result.volume.source, overwrite)  # another process may have been faster
         if not folder.exists():
             os.replace(whole, folder)  # at once: no interruption leaves files without their record
@@ -135,50 +141,52 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def _names(result: Segmentation, save_probability: bool) -> list[str]:
-    """Return the files of a case, in the order in which they are written."""
+def _names(result: Segmentation, kinds: Sequence[str]) -> list[str]:
+    """Return the files of a case; *kinds* are its mask and maps, named as the attributes that hold them."""
     case, volume, names = result.volume.name, result.volume, []
-    for kind, seg in (("mask", "seg"), ("probability", "probability_seg")) if save_probability else (("mask", "seg"),):
+    for kind in kinds:
         names.append(f"{case}_{kind}.nii.gz")
         if volume.affine is None:
             names += [f"{name}_{kind}.png" for name in volume.slice_names]
-        if isinstance(volume.origin, DicomOrigin):
-            names.append(f"{case}_{seg}.dcm")
+        if kind in SEGS and isinstance(volume.origin, DicomOrigin):
+            names.append(f"{case}_{SEGS[kind]}.dcm")
     return [*names, OVERLAY, RESULT]
 
 
-def _write_all(result: Segmentation, folder: Path, save_probability: bool) -> list[Path]:
+def _write_all(result: Segmentation, folder: Path, kinds: Sequence[str]) -> list[Path]:
     from gliomask.io.nifti import write_nifti  # nibabel: half a second that a page showing results need not wait for
 
-    case, volume, mask = result.volume.name, result.volume, result.mask
-    write_nifti(mask, volume, folder / f"{case}_mask.nii.gz")
-    if volume.affine is None:
-        for z, name in enumerate(volume.slice_names):
-            write_png(mask[z].astype(np.uint8) * 255, folder / f"{name}_mask.png")
-            if save_probability:
-                write_png(np.round(result.probability[z] * 65535).astype(np.uint16), folder / f"{name}_probability.png")
-    if save_probability:
-        write_nifti(result.probability, volume, folder / f"{case}_probability.nii.gz")
-    problem = _write_segs(result, folder, save_probability) if isinstance(volume.origin, DicomOrigin) else ""
+    volume = result.volume
+    for kind in kinds:
+        values = getattr(result, kind)
+        write_nifti(values, volume, folder / f"{volume.name}_{kind}.nii.gz")
+        if volume.affine is None:
+            for name, pixels in zip(volume.slice_names, values, strict=True):
+                write_png(_grey(pixels), folder / f"{name}_{kind}.png")
+    problem = _write_segs(result, folder, kinds) if isinstance(volume.origin, DicomOrigin) else ""
     picture, layout = contact_sheet(result)
     write_png(picture, folder / OVERLAY)
-    names = tuple(name for name in _names(result, save_probability) if not (problem and name.endswith(".dcm")))
+    names = tuple(name for name in _names(result, kinds) if not (problem and name.endswith(".dcm")))
     content = summary(replace(result, notes=(*result.notes, problem)) if problem else result, names, layout)
     write_text(json.dumps(content, indent=2) + "\n", folder / RESULT)
     return [folder / name for name in names]
 
 
-def _write_segs(result: Segmentation, folder: Path, save_probability: bool) -> str:
+def _grey(pixels: NDArray[Any]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return a mask's slice as 0 or 255, a map's in 16 bits, 65535 being 1."""
+    return pixels.astype(np.uint8) * 255 if pixels.dtype == bool else np.round(pixels * 65535).astype(np.uint16)
+
+
+def _write_segs(result: Segmentation, folder: Path, kinds: Sequence[str]) -> str:
     """Write DICOM SEG, and return why there is none if the source's headers do not allow it."""
     from gliomask.io.seg import write_seg  # highdicom: wanted for DICOM alone
 
     case, volume = result.volume.name, result.volume
     model, version = f"gliomask {result.model.name}", f"{gliomask.__version__}, {result.model.sha256[:12]}"
     try:
-        write_seg(result.mask, volume, folder / f"{case}_seg.dcm", model_name=model, model_version=version)
-        if save_probability:
-            path = folder / f"{case}_probability_seg.dcm"
-            write_seg(result.probability, volume, path, model_name=model, model_version=version, fractional=True)
+        for kind in (kind for kind in kinds if kind in SEGS):
+            path = folder / f"{case}_{SEGS[kind]}.dcm"
+            write_seg(getattr(result, kind), volume, path, model_name=model, model_version=version, fractional=kind != "mask")
     except InputError as error:
         return f"no DICOM SEG: {str(error).replace(str(volume.source), volume.name)}"
     return ""
