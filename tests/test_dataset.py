@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gliomask import InputError
-from gliomask.dataset import SEALED, divide, divide_slices, index_dataset, make_folds, read_split, sealed_patients, write_split
+from gliomask.dataset import SEALED, divide, divide_slices, index_dataset, institution, make_folds, read_split, sealed_patients, write_split
 
 Write = Callable[..., Path]
 
@@ -17,7 +17,7 @@ def test_patients_and_their_slices_in_natural_order(tmp_path: Path, write_slices
     write_slices(tmp_path / "kaggle_3m" / "TCGA_CS_1_19990101", tuple(range(11)), masks=True)
     (tmp_path / "kaggle_3m" / "data.csv").write_text("x")
     (patient,) = index_dataset(tmp_path)
-    assert patient.institution == "CS"
+    assert institution(patient.name) == "CS"
     assert [p.stem for p in patient.images] == [f"head_{n}" for n in range(1, 12)]
     images, masks = patient.load()
     assert (images.shape, images.dtype, masks.shape, masks.dtype) == ((11, 256, 256, 3), np.uint8, (11, 256, 256), bool)
@@ -65,6 +65,19 @@ def test_folders_that_are_no_dataset(tmp_path: Path) -> None:
         index_dataset(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         index_dataset(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "site"),
+    [("TCGA_DU_5849_19950405", "DU"), ("TCGA-HT-8010", "HT"), ("TCGA_DU", None), ("site_DU_1", None), ("my_TCGA_DU_1", None), ("", None)],
+)
+def test_only_names_of_tcga_tell_an_institution(name: str, site: str | None) -> None:
+    assert institution(name) == site
+
+
+def test_names_that_tell_no_institution_are_dealt_evenly_too() -> None:
+    folds = list(make_folds([*NAMES[:7], *(f"site{n % 2}_{n}" for n in range(13))], folds=5).values())
+    assert sorted(folds.count(str(k)) for k in range(5)) == [4] * 5
 
 
 def test_folds_are_even_over_all_and_within_institutions() -> None:

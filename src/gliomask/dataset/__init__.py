@@ -1,6 +1,17 @@
 """The LGG MRI segmentation dataset: index, patient-level splits, batches and augmentation."""
 
-from gliomask.dataset.index import Patient, index_dataset
+from gliomask.dataset.index import Patient, index_dataset, institution
 from gliomask.dataset.splits import SEALED, divide, divide_slices, make_folds, read_split, sealed_patients, write_split
 
-__all__ = ["SEALED", "Patient", "divide", "divide_slices", "index_dataset", "make_folds", "read_split", "sealed_patients", "write_split"]
+__all__ = [
+    "SEALED",
+    "Patient",
+    "divide",
+    "divide_slices",
+    "index_dataset",
+    "institution",
+    "make_folds",
+    "read_split",
+    "sealed_patients",
+    "write_split",
+]

@@ -1,5 +1,6 @@
 """Index of the dataset's published layout: one folder a patient, one TIFF a slice and a mask."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,19 @@ from gliomask.volume import CHANNELS
 
 LISTED_PROBLEMS = 20  # enough to see a pattern; a wrong folder would otherwise print thousands
 
+SOURCE_SITE = re.compile(r"TCGA[_-]([A-Z0-9]{2})[_-]")
+"""How a name of TCGA begins, with the tissue source site in the group."""
+
+
+def institution(patient: str) -> str | None:
+    """Return the tissue source site in a patient's name of TCGA; None in other names.
+
+    >>> institution("TCGA_DU_5849_19950405"), institution("head_1")
+    ('DU', None)
+    """
+    match = SOURCE_SITE.match(patient)
+    return match[1] if match else None
+
 
 @dataclass(frozen=True)
 class Patient:
@@ -23,12 +37,6 @@ class Patient:
     name: str
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
-
-    @property
-    def institution(self) -> str:
-        """The TCGA tissue source site, such as ``"DU"`` in ``TCGA_DU_5849_19950405``."""
-        parts = self.name.split("_")
-        return parts[1] if len(parts) > 1 else ""
 
     def load(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return the slices ``(z, y, x, 3)`` uint8 and the masks ``(z, y, x)`` bool."""

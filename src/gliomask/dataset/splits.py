@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gliomask.dataset.index import Patient
+from gliomask.dataset.index import Patient, institution
 from gliomask.errors import InputError
 from gliomask.io import write_text
 
@@ -24,11 +24,12 @@ def make_folds(patients: Iterable[str], folds: int = 5, seed: int = 0) -> dict[s
     """Return patient name to fold ``"0".."folds-1"``, each institution spread evenly over the folds.
 
     Patients are shuffled within their institution and dealt out like cards, the deal going on from
-    one institution to the next, so that fold sizes differ by one at the most.
+    one institution to the next, so that fold sizes differ by one at the most. Names that tell of none
+    are dealt as those of one institution.
     """
     by_institution: dict[str, list[str]] = {}
     for name in sorted(patients):
-        by_institution.setdefault(Patient(name, (), ()).institution, []).append(name)
+        by_institution.setdefault(institution(name) or "", []).append(name)
     rng = np.random.default_rng(seed)
     dealt = [str(name) for _, names in sorted(by_institution.items()) for name in rng.permutation(names)]
     return {name: str(position % folds) for position, name in enumerate(dealt)}

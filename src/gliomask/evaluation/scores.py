@@ -1,7 +1,6 @@
 """The scores of one patient, and of one part of a patient's slices before they are put together."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomask.dataset import institution
 from gliomask.metrics import Confusion, area_error, confusion, dice, iou, pixel_accuracy, precision, sensitivity, specificity
 from gliomask.surfaces import OutlineDistances, hd95, outline_distances, surface_dice
 
@@ -70,9 +70,8 @@ class PatientScore:
 
     @property
     def institution(self) -> str | None:
-        """The tissue source site in a name of TCGA, such as ``"DU"`` in ``TCGA_DU_5849_19950405``; None in others."""
-        match = re.match(r"TCGA[_-]([A-Z0-9]{2})[_-]", self.name)
-        return match[1] if match else None
+        """The tissue source site in a name of TCGA; None in others."""
+        return institution(self.name)
 
     def values(self) -> dict[str, float]:
         """Return the scores that are averaged over patients, by name; NaN where one is not defined."""
