@@ -15,6 +15,7 @@ from gliomask.evaluation.calibration import reliabilities
 from gliomask.evaluation.cases import REFERENCE, both_outlines
 from gliomask.evaluation.files import check_output, write_evaluation
 from gliomask.evaluation.outcome import SCHEMA, CasePicture
+from gliomask.evaluation.pictures import case_picture, largest_slice
 from gliomask.evaluation.report import evaluation_page
 from gliomask.metrics import Confusion
 from gliomask.report.overlay import OUTLINE
@@ -107,6 +108,70 @@ def test_patients_of_the_training_stand_in_the_table_alone() -> None:
 def test_both_outlines_are_seen_where_the_masks_agree() -> None:
     colours = {tuple(int(c) for c in colour) for colour in both_outlines(picture("p")).reshape(-1, 3)}
     assert {OUTLINE, REFERENCE} <= colours
+
+
+def test_a_picture_shows_what_is_marked_outside_of_the_head_too() -> None:
+    grey = np.zeros((64, 64), np.uint8)
+    grey[30:50, 30:50] = 100
+    predicted, reference = np.zeros((2, 64, 64), bool)
+    predicted[4:12, 30:40] = reference[32:42, 32:42] = True
+    rgb = both_outlines(CasePicture("p", 1, 1, grey, predicted, reference))
+    # Rows 4 to 49 and columns 30 to 49 with a margin of 64 / 32 pixels, three times enlarged.
+    assert rgb.shape == ((46 + 4) * 3, (20 + 4) * 3, 3)
+    assert (rgb == OUTLINE).all(axis=-1).any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "aspect", "size"),
+    [((20, 20), 1.0, (60, 60)), ((20, 20), 2.5, (150, 60)), ((20, 20), 0.5, (60, 120)), ((1024, 512), 1.0, (768, 384))],
+)
+def test_pixels_are_drawn_square_and_pictures_are_no_larger_than_they_need_to_be(
+    shape: tuple[int, int], aspect: float, size: tuple[int, int]
+) -> None:
+    mask = np.ones(shape, bool)
+    rgb = both_outlines(CasePicture("p", 1, 1, np.full(shape, 100, np.uint8), mask, mask, aspect))
+    assert rgb.shape == (*size, 3)
+
+
+def test_without_a_scan_outlines_stand_on_black_and_lesions_keep_their_sizes() -> None:
+    small, large = np.zeros((2, 100, 100), bool)
+    small[2:6, 50:54] = True  # so near to the border that what is shown cannot have it in the middle
+    large[40:60, 40:60] = True
+    for mask, drawn in ((small, 4), (large, 20)):
+        rgb = both_outlines(CasePicture("p", 1, 1, None, mask, mask))
+        assert rgb.shape == (150, 150, 3)  # half of the slice, three times enlarged
+        assert {tuple(int(c) for c in colour) for colour in rgb.reshape(-1, 3)} == {(0, 0, 0), OUTLINE, REFERENCE}
+        assert np.ptp(np.flatnonzero((rgb == OUTLINE).all(axis=-1).any(axis=1))) + 1 == 3 * drawn
+    nothing = np.zeros((100, 100), bool)
+    assert not both_outlines(CasePicture("p", 1, 1, None, nothing, nothing)).any()
+
+
+def test_the_page_says_where_there_was_no_scan() -> None:
+    everyone = evaluation().patients
+    masks = np.zeros((2, 64, 64), bool)
+    plain = [CasePicture(p.name, 1, 10, None, *masks) for p in everyone]
+    page = evaluation_page(evaluation(pictures=tuple(plain)))
+    assert "There is no scan beside the masks: the outlines" in page
+    assert "slices of patients" not in page  # as there are none
+    assert "nothing marked</figcaption>" in page
+    some = evaluation_page(evaluation(pictures=(plain[0], *(picture(p.name) for p in everyone[1:]))))
+    assert "There is no scan beside the masks of 1 patient: the outlines" in some
+    assert "slices of patients" in some
+
+
+def test_a_picture_is_of_the_largest_slice_and_keeps_no_volume() -> None:
+    predicted, reference = np.zeros((2, 4, 8, 8), bool)
+    predicted[1, :2], reference[2, :3] = True, True
+    predicted[3, :2, :4] = reference[3, 2:6, :4] = True  # as much together as in slice 2, which comes first
+    flair = np.arange(4 * 64, dtype=np.int16).reshape(4, 8, 8)
+    kept = case_picture("p", flair, predicted, reference, 2.0)
+    assert (kept.slice_number, kept.slices, kept.aspect) == (3, 4, 2.0)
+    assert kept.grey is not None and np.array_equal(kept.reference, reference[2]) and not kept.predicted.any()
+    assert 0 < kept.grey.min() < kept.grey.max() < 255  # brightness is the volume's
+    assert all(array.base is None for array in (kept.grey, kept.predicted, kept.reference))
+    without = case_picture("p", None, predicted, reference)
+    assert (without.grey, without.slice_number) == (None, 3)
+    assert largest_slice(predicted[:1], reference[:1]) == (0, 0)
 
 
 def test_a_patient_in_whom_nothing_is_defined_has_a_page_too() -> None:

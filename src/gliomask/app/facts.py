@@ -81,18 +81,17 @@ def facts_of(result: Segmentation, reference: NDArray[np.bool_] | None) -> Facts
 def compare(result: Segmentation, reference: NDArray[np.bool_]) -> Comparison:
     """Return how a result compares with a reference mask of its shape."""
     from gliomask.evaluation.calibration import reliabilities
-    from gliomask.evaluation.outcome import CasePicture
+    from gliomask.evaluation.pictures import case_picture
     from gliomask.evaluation.scores import measure_part
-    from gliomask.report.overlay import display_grey
 
     affine = result.volume.affine
     axes, flips = ((0, 1, 2), (slice(None),) * 3) if affine is None else radiological(affine)
+    flair = result.volume.flair.transpose(axes)[flips]
     predicted, wanted = (np.asarray(mask, np.bool_).transpose(axes)[flips] for mask in (result.mask, reference))
-    millimetres = None
+    millimetres, aspect = None, 1.0
     if affine is not None:
         spacing_zyx = np.linalg.norm(affine[:3, :3], axis=0)[::-1]
-        millimetres = measure_part(predicted, wanted, (float(spacing_zyx[axes[1]]), float(spacing_zyx[axes[2]])))
-    z = int(np.argmax(np.count_nonzero(predicted | wanted, axis=(1, 2))))
-    grey = display_grey(result.volume.flair).transpose(axes)[flips][z]
-    picture = CasePicture(result.volume.name, z + 1, len(predicted), grey.copy(), predicted[z].copy(), wanted[z].copy())
+        height, width = float(spacing_zyx[axes[1]]), float(spacing_zyx[axes[2]])
+        millimetres, aspect = measure_part(predicted, wanted, (height, width)), height / width
+    picture = case_picture(result.volume.name, flair, predicted, wanted, aspect)
     return Comparison(measure_part(predicted, wanted), millimetres, reliabilities(result.probability, reference), picture)

@@ -22,14 +22,18 @@ Kind = Literal["model", "cross-validation", "masks"]
 
 @dataclass(frozen=True, eq=False)
 class CasePicture:
-    """A patient's slice with the largest area in either mask: FLAIR as uint8 ``(y, x)`` and both masks, bool."""
+    """A patient's slice with the largest area in either mask, both masks ``(y, x)``, bool.
+
+    ``grey`` is the FLAIR as uint8; None where there is no scan. ``aspect`` is a pixel's height by its width.
+    """
 
     patient: str
     slice_number: int
     slices: int
-    grey: NDArray[np.uint8]
+    grey: NDArray[np.uint8] | None
     predicted: NDArray[np.bool_]
     reference: NDArray[np.bool_]
+    aspect: float = 1.0
 
 
 @dataclass(frozen=True)

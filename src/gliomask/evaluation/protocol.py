@@ -11,9 +11,9 @@ from gliomask.dataset import Patient, index_dataset, read_split, sealed_patients
 from gliomask.errors import InputError
 from gliomask.evaluation.calibration import Reliability, pooled, reliabilities
 from gliomask.evaluation.outcome import CasePicture, Evaluation
+from gliomask.evaluation.pictures import case_picture
 from gliomask.evaluation.scores import HELD_OUT, SEALED_TEST, TRAINED_ON, UNKNOWN, PatientScore, score
 from gliomask.models import ModelRecord
-from gliomask.report.overlay import display_grey
 from gliomask.segmentation import Segmenter
 from gliomask.volume import Volume
 
@@ -99,7 +99,7 @@ def score_patient(patient: Patient, segmenter: Segmenter, protocol: Protocol, fo
     return Scored(
         score(patient.name, role_of(patient.name, segmenter.model), mask, reference, fold),
         reliabilities(probability, reference),
-        _picture(patient.name, images[..., 1], mask, reference) if protocol.pictures else None,
+        case_picture(patient.name, images[..., 1], mask, reference) if protocol.pictures else None,
     )
 
 
@@ -108,11 +108,6 @@ def _predict(segmenter: Segmenter, images: NDArray[np.uint8], single_slices: boo
     volumes = [images[z : z + 1] for z in range(len(images))] if single_slices else [images]
     results = [segmenter.segment(Volume(voxels), force=True) for voxels in volumes]
     return np.concatenate([r.mask for r in results]), np.concatenate([r.probability for r in results])
-
-
-def _picture(name: str, flair: NDArray[np.uint8], predicted: NDArray[np.bool_], reference: NDArray[np.bool_]) -> CasePicture:
-    z = int(np.argmax((predicted | reference).sum(axis=(1, 2))))
-    return CasePicture(name, z + 1, len(flair), display_grey(flair)[z], predicted[z], reference[z])
 
 
 def pooled_by_role(scored: Sequence[Scored]) -> dict[str, dict[str, Reliability]]:

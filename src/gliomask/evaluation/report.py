@@ -83,7 +83,7 @@ def _lead(evaluation: Evaluation) -> Iterator[str]:
 
 def _cautions(evaluation: Evaluation, role: str) -> Iterator[str]:
     """Yield what a reader has to know before the numbers."""
-    if evaluation.pictures:
+    if any(picture.grey is not None for picture in evaluation.pictures):
         yield "This page holds slices of patients' scans. Keep it, and pass it on, as you would the scans themselves."
     if role == TRAINED_ON:
         yield "The model was trained on these patients, so the numbers say how well it remembers, not how well it works."
