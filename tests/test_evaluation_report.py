@@ -151,11 +151,11 @@ def test_the_page_says_where_there_was_no_scan() -> None:
     masks = np.zeros((2, 64, 64), bool)
     plain = [CasePicture(p.name, 1, 10, None, *masks) for p in everyone]
     page = evaluation_page(evaluation(pictures=tuple(plain)))
-    assert "There is no scan beside the masks: the outlines" in page
+    assert "There is no scan to show: the outlines stand on black" in page
     assert "slices of patients" not in page  # as there are none
     assert "nothing marked</figcaption>" in page
     some = evaluation_page(evaluation(pictures=(plain[0], *(picture(p.name) for p in everyone[1:]))))
-    assert "There is no scan beside the masks of 1 patient: the outlines" in some
+    assert "1 patient has no scan to show: " in some
     assert "slices of patients" in some
 
 

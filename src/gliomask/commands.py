@@ -172,7 +172,7 @@ def _evaluated(options: argparse.Namespace) -> Any:
         if given := [name for name in OF_A_MODEL if getattr(options, name) != options.parser.get_default(name)]:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             options.parser.error(f"with --reference-masks no model is run: leave out {flags}")
-        return evaluate_masks(options.data, options.reference_masks)
+        return evaluate_masks(options.data, options.reference_masks, pictures=options.output is not None)
     protocol = Protocol(
         options.split, options.fold, options.flair_alone, options.single_slices, options.brain_masks, pictures=options.output is not None
     )

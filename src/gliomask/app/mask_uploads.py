@@ -14,9 +14,9 @@ from gliomask.app.settings import MAX_FILES, MAX_PIXELS, MAX_SESSION_MB
 from gliomask.app.uploads import clean_name, image_header, numbered
 from gliomask.errors import InputError
 from gliomask.evaluation import Evaluation
-from gliomask.evaluation.masks import MASK_SUFFIX, NO_MASK_SUFFIX, MaskKey, pair_masks, score_pairs
+from gliomask.evaluation.masks import MaskKey, pair_masks, score_pairs
 from gliomask.io.archives import extracted
-from gliomask.io.naming import is_image, is_mask, is_nifti, is_zip, natural_key, stem_of
+from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, is_nifti, is_zip, natural_key, stem_of
 
 SHOWN = 5
 """Names that a message lists."""

@@ -33,10 +33,9 @@ CASES = 4
 def case_pictures(patients: Sequence[PatientScore], pictures: Sequence[CasePicture]) -> str:
     """Return the pictures of the worst, the middle and the best patients; nothing without pictures."""
     shown = {picture.patient: picture for picture in pictures}
-    ordered = sorted((p for p in patients if p.name in shown), key=lambda p: dice(p.counts))
-    if not ordered:
+    rows = list(_chosen([p for p in patients if p.name in shown]))
+    if not rows:
         return ""
-    rows = list(_chosen(ordered))
     parts = "\n".join(
         f'<h3>{title}</h3>\n<div class="slices">\n' + "\n".join(_figure(p, shown[p.name]) for p in group) + "\n</div>"
         for title, group in rows
@@ -55,12 +54,22 @@ def _without_scan(pictures: Sequence[CasePicture]) -> str:
     without = sum(picture.grey is None for picture in pictures)
     if not without:
         return ""
-    whose = "" if without == len(pictures) else f" of {without} patient{'s' if without > 1 else ''}"
-    return f" There is no scan beside the masks{whose}: the outlines stand on black, cropped to about the lesion."
+    if without == len(pictures):
+        return " There is no scan to show: the outlines stand on black, cropped to about the lesion."
+    whom, whose = ("1 patient has", "its") if without == 1 else (f"{without} patients have", "their")
+    return f" {whom} no scan to show: {whose} outlines stand on black, cropped to about the lesion."
 
 
-def _chosen(ordered: Sequence[PatientScore]) -> Iterator[tuple[str, Sequence[PatientScore]]]:
-    """Yield a title and the patients of each row, lowest Dice first; of few patients all in one row."""
+def chosen_patients(patients: Sequence[PatientScore]) -> list[PatientScore]:
+    """Return the patients whose pictures :func:`case_pictures` would show if there were one of everybody."""
+    return [patient for _, row in _chosen(patients) for patient in row]
+
+
+def _chosen(patients: Sequence[PatientScore]) -> Iterator[tuple[str, Sequence[PatientScore]]]:
+    """Yield a title and the patients of each row, lowest Dice first; of few patients all in one row, of none no row."""
+    ordered = sorted(patients, key=lambda p: dice(p.counts))
+    if not ordered:
+        return
     if len(ordered) < 3 * CASES:
         yield "All, lowest Dice first", ordered
         return

@@ -1,34 +1,22 @@
 """Masks that some tool wrote, scored against reference masks: which belong together, and what they come to."""
 
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gliomask.errors import InputError
+from gliomask.evaluation.cases import chosen_patients
+from gliomask.evaluation.mask_pairs import read_pair
+from gliomask.evaluation.mask_pictures import Files, mask_pictures
 from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.scores import MILLIMETRES, PIXELS, UNKNOWN, Part, PatientScore, measure_part, patient_score
-from gliomask.grid import radiological
-from gliomask.io import read_mask
-from gliomask.io.naming import MAPS, is_image, is_mask, is_nifti, natural_key, stem_of
+from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, is_nifti, natural_key, stem_of
 
 MaskKey = tuple[str, str]
 """A mask's folder's name and its own without ending and without ``_mask``, ``_seg`` and the like."""
 
-MASK_SUFFIX = re.compile(r"[_-](mask|d?seg|labels?|pred|prediction)$", re.IGNORECASE)
-"""What tools put behind a case's name in masks."""
 
-NO_MASK_SUFFIX = re.compile(rf"[_-]({'|'.join(MAPS)}|probseg|probabilities|softmax)$", re.IGNORECASE)
-"""What is behind a case's name in what lies beside masks and is none."""
-
-CORNER_TOLERANCE_MM = 0.1
-"""How far the corners of two grids may lie apart by rounding in their headers."""
-
-
-def evaluate_masks(data: Path, reference: Path) -> Evaluation:
+def evaluate_masks(data: Path, reference: Path, *, pictures: bool = False) -> Evaluation:
     """Return the scores of the masks under *data* against those under *reference*: image files, or NIfTI.
 
     What *reference* holds decides. Image masks are the ``*_mask.*`` files, or all images where none is
@@ -38,6 +26,9 @@ def evaluate_masks(data: Path, reference: Path) -> Evaluation:
 
     Masks are paired by their folder's name and their own, endings and ``_mask`` or the like aside. One that
     has no partner of that name is paired by its own name alone, if no other mask on either side bears it.
+
+    With *pictures* those patients are read once more of whom a report shows a picture, for its slice alone: over the scan
+    that lies beside the reference mask, or else beside the predicted one (:func:`scan_beside`), and on black without one.
 
     Raises
     ------
@@ -54,10 +45,14 @@ def evaluate_masks(data: Path, reference: Path) -> Evaluation:
         raise InputError(f"{len(missing)} reference masks without a counterpart under {data}, such as\n  {shown}")
     pairs = {key: (predicted[partners[key]], path) for key, path in wanted.items()}
     scores, unit = score_pairs(pairs, nifti=nifti)
+    masks = patients_of(pairs, nifti=nifti)
+    drawn, notes = mask_pictures({p.name: masks[p.name] for p in chosen_patients(scores)} if pictures else {})
     return Evaluation(
         f"masks in {data.resolve().name} against {reference.resolve().name}",
         scores,
         unit=unit,
+        pictures=drawn,
+        notes=notes,
         ignored_masks=len(predicted) - len(partners),
     )
 
@@ -71,7 +66,7 @@ def pair_masks(predicted: Collection[MaskKey], wanted: Collection[MaskKey]) -> d
     return partners | {key: by_name[key[1]] for key in wanted if key not in partners and key[1] in by_name}
 
 
-def score_pairs(pairs: Mapping[MaskKey, tuple[Path, Path]], *, nifti: bool) -> tuple[tuple[PatientScore, ...], str]:
+def score_pairs(pairs: Mapping[MaskKey, Files], *, nifti: bool) -> tuple[tuple[PatientScore, ...], str]:
     """Return the scores of pairs of a predicted and a reference mask, NIfTI or images, and the unit of their distances.
 
     Raises
@@ -79,71 +74,37 @@ def score_pairs(pairs: Mapping[MaskKey, tuple[Path, Path]], *, nifti: bool) -> t
     InputError
         A mask cannot be read, has another size or grid than its reference, or has a geometry where others have none.
     """
-    return _score_volumes(pairs) if nifti else (_score_folders(pairs), PIXELS)
+    scores: list[PatientScore] = []
+    first: dict[str, Path] = {}
+    for name, masks in patients_of(pairs, nifti=nifti).items():
+        measured = [_measured(*files) for files in masks]
+        scores.append(patient_score(name, UNKNOWN, [part for part, _ in measured]))
+        first.setdefault(measured[0][1], masks[0][1])
+    if len(first) > 1:
+        raise InputError(
+            f"{first[PIXELS]}: a mask of image files, without geometry, among masks that have one. Score them one kind at a time."
+        )
+    return tuple(scores), first.popitem()[0]
 
 
-def _score_folders(pairs: Mapping[MaskKey, tuple[Path, Path]]) -> tuple[PatientScore, ...]:
-    """Return the scores of image masks, those of a folder being one patient's."""
-    folders: dict[str, list[Part]] = {}
-    for (folder, _), (mine, theirs) in pairs.items():
-        folders.setdefault(folder, []).append(_measure_images(mine, theirs))
-    return tuple(patient_score(folder, UNKNOWN, parts) for folder, parts in sorted(folders.items()))
+def patients_of(pairs: Mapping[MaskKey, Files], *, nifti: bool) -> dict[str, list[Files]]:
+    """Return the pairs of each patient by name: image masks of a folder are one patient's, a NIfTI mask is one patient's alone.
 
-
-def _measure_images(mine: Path, theirs: Path) -> Part:
-    predicted, reference = read_mask(mine), read_mask(theirs)
-    if predicted.shape != reference.shape:
-        found, expected = (" x ".join(map(str, m.shape[::-1])) for m in (predicted, reference))
-        raise InputError(f"{mine}: is {found} (x, y, pages), its reference {theirs} {expected}.")
-    return measure_part(predicted, reference)
-
-
-def _score_volumes(pairs: Mapping[MaskKey, tuple[Path, Path]]) -> tuple[tuple[PatientScore, ...], str]:
-    """Return the scores of NIfTI masks, each a patient's, and their unit; one that shares its name has its folder's before it."""
+    A NIfTI mask that shares its name with others has its folder's before it.
+    """
     often = Counter(name for _, name in pairs)
-    named = {f"{folder}/{name}" if often[name] > 1 else name: files for (folder, name), files in pairs.items()}
-    measured = {name: _measure_volumes(*files) for name, files in sorted(named.items())}
-    units = {unit for _, unit in measured.values()}
-    if len(units) > 1:
-        first = next(named[name][1] for name, (_, unit) in measured.items() if unit == PIXELS)
-        raise InputError(f"{first}: a mask of image files, without geometry, among masks that have one. Score them one kind at a time.")
-    return tuple(patient_score(name, UNKNOWN, [part]) for name, (part, _) in measured.items()), units.pop()
+    patients: dict[str, list[Files]] = {}
+    for (folder, name), files in pairs.items():
+        patient = folder if not nifti else f"{folder}/{name}" if often[name] > 1 else name
+        patients.setdefault(patient, []).append(files)
+    return dict(sorted(patients.items()))
 
 
-def _measure_volumes(mine: Path, theirs: Path) -> tuple[Part, str]:
-    """Return what NIfTI masks come to, on the axes nearest to axial slices where they have a geometry, and the unit of distances."""
-    from gliomask.io.nifti import read_nifti_mask  # nibabel: half a second that image masks need not wait for
-
-    (predicted, affine), (reference, expected) = read_nifti_mask(mine), read_nifti_mask(theirs)
-    _check_sizes(mine, theirs, predicted.shape, reference.shape)
-    if affine is None and expected is None:
-        return measure_part(predicted, reference), PIXELS
-    if affine is None or expected is None:
-        without, other = (mine, theirs) if affine is None else (theirs, mine)
-        raise InputError(
-            f"{without}: a mask of image files, without geometry, and {other} has one. Masks have to share a grid: give both as images."
-        )
-    _check_places(mine, theirs, predicted.shape, affine, expected)
-    axes, flips = radiological(expected)
-    spacing_zyx = np.linalg.norm(expected[:3, :3], axis=0)[::-1]
-    height, width = spacing_zyx[axes[1]], spacing_zyx[axes[2]]
-    return measure_part(predicted.transpose(axes)[flips], reference.transpose(axes)[flips], (float(height), float(width))), MILLIMETRES
-
-
-def _check_sizes(mine: Path, theirs: Path, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    if found != expected:
-        sizes = [" x ".join(map(str, shape[::-1])) for shape in (found, expected)]
-        raise InputError(f"{mine}: is {sizes[0]} voxels (x, y, z), its reference {theirs} {sizes[1]}. Masks have to share a grid.")
-
-
-def _check_places(mine: Path, theirs: Path, shape: tuple[int, ...], affine: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
-    corners = np.array([(x, y, z, 1) for z in (0, 1) for y in (0, 1) for x in (0, 1)]) * np.array([*shape[::-1], 1])
-    apart_mm = np.linalg.norm(corners @ (affine - expected).T, axis=1).max()
-    if apart_mm > CORNER_TOLERANCE_MM:
-        raise InputError(
-            f"{mine}: lies up to {apart_mm:.3g} mm from its reference {theirs} by the affines, although both have the same size. Masks "
-            "have to share a grid: resample one onto the other, or mend the header."
-        )
+def _measured(mine: Path, theirs: Path) -> tuple[Part, str]:
+    """Return what two masks come to, on the axes nearest to axial slices where they have a geometry, and the unit of distances."""
+    pair = read_pair(mine, theirs)
+    part = measure_part(pair.axial(pair.predicted), pair.axial(pair.reference), pair.pixel_mm or (1.0, 1.0))
+    return part, PIXELS if pair.affine is None else MILLIMETRES
 
 
 def _holds_nifti(reference: Path) -> bool:

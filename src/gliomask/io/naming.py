@@ -17,6 +17,12 @@ MapName = Literal["probability", "uncertainty"]
 MAPS: dict[MapName, str] = {"probability": "probabilities", "uncertainty": "uncertainty"}
 """The maps that a result may hold beside its mask, on the same grid: how their files' names end, and what their values are called."""
 
+MASK_SUFFIX = re.compile(r"[_-](mask|d?seg|labels?|pred|prediction)$", re.IGNORECASE)
+"""What tools put behind a case's name in masks."""
+
+NO_MASK_SUFFIX = re.compile(rf"[_-]({'|'.join(MAPS)}|probseg|probabilities|softmax)$", re.IGNORECASE)
+"""What is behind a case's name in what lies beside masks and is none."""
+
 MOST_NAMED = 4
 """Most files that a note names one by one."""
 

@@ -1,0 +1,98 @@
+"""A predicted mask and its reference, read, on one grid, and turned to axial slices."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gliomask.errors import InputError
+from gliomask.grid import radiological
+from gliomask.io import read_mask
+from gliomask.io.naming import is_nifti
+
+CORNER_TOLERANCE_MM = 0.1
+"""How far the corners of two grids may lie apart by rounding in their headers."""
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPair:
+    """Two masks ``(z, y, x)``, bool, as their files have them, and the affine they share; None where they have no geometry."""
+
+    predicted: NDArray[np.bool_]
+    reference: NDArray[np.bool_]
+    affine: NDArray[np.float64] | None = None
+
+    @property
+    def pixel_mm(self) -> tuple[float, float] | None:
+        """A pixel's height and width in the slices of :meth:`axial`; None without geometry."""
+        if self.affine is None:
+            return None
+        axes, _ = radiological(self.affine)
+        spacing_zyx = np.linalg.norm(self.affine[:3, :3], axis=0)[::-1]
+        return float(spacing_zyx[axes[1]]), float(spacing_zyx[axes[2]])
+
+    def axial(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return an array on the masks' grid as axial slices, patient's right on the left; as it is without geometry."""
+        if self.affine is None:
+            return array
+        axes, flips = radiological(self.affine)
+        return array.transpose(axes)[flips]
+
+
+def read_pair(mine: Path, theirs: Path) -> MaskPair:
+    """Return a predicted mask and its reference, both NIfTI or both images.
+
+    Raises
+    ------
+    InputError
+        One cannot be read, has another size or place than the other, or has a geometry where the other has none.
+    """
+    return _read_nifti(mine, theirs) if is_nifti(theirs) else _read_images(mine, theirs)
+
+
+def _read_images(mine: Path, theirs: Path) -> MaskPair:
+    predicted, reference = read_mask(mine), read_mask(theirs)
+    if predicted.shape != reference.shape:
+        raise InputError(f"{mine}: is {sizes(predicted.shape)} (x, y, pages), its reference {theirs} {sizes(reference.shape)}.")
+    return MaskPair(predicted, reference)
+
+
+def _read_nifti(mine: Path, theirs: Path) -> MaskPair:
+    from gliomask.io.nifti import read_nifti_mask  # nibabel: half a second that image masks need not wait for
+
+    (predicted, affine), (reference, expected) = read_nifti_mask(mine), read_nifti_mask(theirs)
+    if predicted.shape != reference.shape:
+        raise InputError(
+            f"{mine}: is {sizes(predicted.shape)} voxels (x, y, z), its reference {theirs} {sizes(reference.shape)}. "
+            "Masks have to share a grid."
+        )
+    if affine is None and expected is None:
+        return MaskPair(predicted, reference)
+    if affine is None or expected is None:
+        without, other = (mine, theirs) if affine is None else (theirs, mine)
+        raise InputError(
+            f"{without}: a mask of image files, without geometry, and {other} has one. Masks have to share a grid: give both as images."
+        )
+    if (apart_mm := corners_apart_mm(predicted.shape, affine, expected)) > CORNER_TOLERANCE_MM:
+        raise InputError(
+            f"{mine}: lies up to {apart_mm:.3g} mm from its reference {theirs} by the affines, although both have the same size. Masks "
+            "have to share a grid: resample one onto the other, or mend the header."
+        )
+    return MaskPair(predicted, reference, expected)
+
+
+def corners_apart_mm(shape: tuple[int, ...], one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return how far the corners of two grids of one shape ``(z, y, x)`` lie apart at the most."""
+    corners = np.array([(x, y, z, 1) for z in (0, 1) for y in (0, 1) for x in (0, 1)]) * np.array([*shape[::-1], 1])
+    return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
+
+
+def sizes(shape: tuple[int, ...]) -> str:
+    """Return a shape ``(z, y, x)`` as people write it.
+
+    >>> sizes((1, 240, 256))
+    '256 x 240 x 1'
+    """
+    return " x ".join(map(str, shape[::-1]))
