@@ -247,6 +247,10 @@ class TestMaskUploads:
         assert [(p.name, sum(p.slices)) for p in evaluation.patients] == [("a", 2), ("b", 2)]
         assert evaluation.patients[0].values()["dice"] == pytest.approx(2 * 64 / 164)
         assert evaluation.unit == PIXELS
+        assert [(p.patient, p.slices, p.grey, int(p.predicted.sum())) for p in evaluation.pictures] == [
+            ("a", 2, None, 100),
+            ("b", 2, None, 100),
+        ]
 
     @pytest.mark.parametrize("kind", ["probability", "uncertainty"])
     def test_maps_of_a_result_are_no_masks(self, kind: str) -> None:

@@ -159,6 +159,12 @@ def test_the_page_says_where_there_was_no_scan() -> None:
     assert "slices of patients" in some
 
 
+@pytest.mark.parametrize(("count", "threes"), [(1, False), (4, False), (5, True), (8, False), (9, True), (18, False)])
+def test_no_picture_stands_alone_in_its_row(count: int, threes: bool) -> None:
+    shown = tuple(picture(p.name) for p in evaluation().patients[:count])
+    assert ('<div class="slices three">' in evaluation_page(evaluation(pictures=shown))) == threes
+
+
 def test_a_picture_is_of_the_largest_slice_and_keeps_no_volume() -> None:
     predicted, reference = np.zeros((2, 4, 8, 8), bool)
     predicted[1, :2], reference[2, :3] = True, True
@@ -169,6 +175,8 @@ def test_a_picture_is_of_the_largest_slice_and_keeps_no_volume() -> None:
     assert kept.grey is not None and np.array_equal(kept.reference, reference[2]) and not kept.predicted.any()
     assert 0 < kept.grey.min() < kept.grey.max() < 255  # brightness is the volume's
     assert all(array.base is None for array in (kept.grey, kept.predicted, kept.reference))
+    vast = np.zeros((1, 3000, 2000), bool)
+    assert case_picture("p", None, vast, vast).reference.shape == (1000, 667)
     without = case_picture("p", None, predicted, reference)
     assert (without.grey, without.slice_number) == (None, 3)
     assert largest_slice(predicted[:1], reference[:1]) == (0, 0)

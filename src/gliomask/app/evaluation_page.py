@@ -62,7 +62,7 @@ def _cases(go: Go, *, was_busy: bool) -> None:
 
 
 def _uploads() -> None:
-    """Take masks in and score them; what stays is the scores alone."""
+    """Take masks in and score them; what stays is the scores, and of twelve cases at most a slice of both masks."""
     st.markdown(
         "Score what any program has marked. Masks are paired by their names: image masks by folder and name, NIfTI masks by name "
         "(`_mask`, `_seg` and the like aside). Archives may hold folders, one for each patient."
@@ -144,10 +144,10 @@ def _pictures(evaluation: Evaluation, patients: Sequence[PatientScore]) -> None:
     st.subheader("Where they agree least" if len(patients) > 1 else "Where they differ", anchor=False)
     for column, patient in zip(st.columns(PICTURES), lowest, strict=False):
         picture = pictures[patient.name]
-        described = f"{patient.name}, slice {picture.slice_number} of {picture.slices}: outline of the model and of the reference"
+        described = f"{patient.name}, slice {picture.slice_number} of {picture.slices}: predicted and reference outline"
         column.image(both_outlines(picture), width="stretch", output_format="PNG", alt=described)
         column.caption(f"**{dice(patient.counts):.3f}** {plain(patient.name)}, slice {picture.slice_number} of {picture.slices}")
-    st.caption("Amber, inside: marked by the model. Blue, outside: the reference. Of each case the slice with the largest area in either.")
+    st.caption("Amber, inside: predicted. Blue, outside: the reference. Of each case the slice with the largest area in either.")
 
 
 def _table(evaluation: Evaluation) -> None:

@@ -14,7 +14,7 @@ from gliomask.app.settings import MAX_FILES, MAX_PIXELS, MAX_SESSION_MB
 from gliomask.app.uploads import clean_name, image_header, numbered
 from gliomask.errors import InputError
 from gliomask.evaluation import Evaluation
-from gliomask.evaluation.masks import MaskKey, pair_masks, score_pairs
+from gliomask.evaluation.masks import MaskKey, draw_pairs, pair_masks, score_pairs
 from gliomask.io.archives import extracted
 from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, is_nifti, is_zip, natural_key, stem_of
 
@@ -85,10 +85,12 @@ def _evaluated(predicted: Sequence[Named], reference: Sequence[Named]) -> Evalua
         for path in pair:
             _check_size(path)
     scores, unit = score_pairs(pairs, nifti=not images)
+    pictures, _ = draw_pairs(pairs, scores, nifti=not images)  # on black: under the names that they are stored by, masks have no scans
     return Evaluation(
         "uploaded masks against uploaded reference masks",
         scores,
         unit=unit,
+        pictures=pictures,
         ignored_masks=len(mine) - len(partners),
     )
 

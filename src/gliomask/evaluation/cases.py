@@ -37,7 +37,9 @@ def case_pictures(patients: Sequence[PatientScore], pictures: Sequence[CasePictu
     if not rows:
         return ""
     parts = "\n".join(
-        f'<h3>{title}</h3>\n<div class="slices">\n' + "\n".join(_figure(p, shown[p.name]) for p in group) + "\n</div>"
+        f'<h3>{title}</h3>\n<div class="{"slices three" if _in_threes(len(group)) else "slices"}">\n'
+        + "\n".join(_figure(p, shown[p.name]) for p in group)
+        + "\n</div>"
         for title, group in rows
     )
     legend = '<p class="legend"><span><span class="swatch predicted"></span>predicted</span>'
@@ -47,6 +49,11 @@ def case_pictures(patients: Sequence[PatientScore], pictures: Sequence[CasePictu
     told += _without_scan([shown[p.name] for _, group in rows for p in group])
     title = '<h2 id="cases">Cases</h2>'
     return f'<section aria-labelledby="cases" class="cases">\n{title}\n{legend}\n{parts}\n{paragraphs([told], "note")}\n</section>'
+
+
+def _in_threes(count: int) -> bool:
+    """Return whether pictures stand in rows of three, as rows of :data:`CASES` would leave one by itself."""
+    return count > CASES and count % CASES == 1
 
 
 def _without_scan(pictures: Sequence[CasePicture]) -> str:

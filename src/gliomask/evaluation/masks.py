@@ -8,7 +8,7 @@ from gliomask.errors import InputError
 from gliomask.evaluation.cases import chosen_patients
 from gliomask.evaluation.mask_pairs import read_pair
 from gliomask.evaluation.mask_pictures import Files, mask_pictures
-from gliomask.evaluation.outcome import Evaluation
+from gliomask.evaluation.outcome import CasePicture, Evaluation
 from gliomask.evaluation.scores import MILLIMETRES, PIXELS, UNKNOWN, Part, PatientScore, measure_part, patient_score
 from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, is_nifti, natural_key, stem_of
 
@@ -45,8 +45,7 @@ def evaluate_masks(data: Path, reference: Path, *, pictures: bool = False) -> Ev
         raise InputError(f"{len(missing)} reference masks without a counterpart under {data}, such as\n  {shown}")
     pairs = {key: (predicted[partners[key]], path) for key, path in wanted.items()}
     scores, unit = score_pairs(pairs, nifti=nifti)
-    masks = patients_of(pairs, nifti=nifti)
-    drawn, notes = mask_pictures({p.name: masks[p.name] for p in chosen_patients(scores)} if pictures else {})
+    drawn, notes = draw_pairs(pairs, scores, nifti=nifti) if pictures else ((), ())
     return Evaluation(
         f"masks in {data.resolve().name} against {reference.resolve().name}",
         scores,
@@ -85,6 +84,14 @@ def score_pairs(pairs: Mapping[MaskKey, Files], *, nifti: bool) -> tuple[tuple[P
             f"{first[PIXELS]}: a mask of image files, without geometry, among masks that have one. Score them one kind at a time."
         )
     return tuple(scores), first.popitem()[0]
+
+
+def draw_pairs(
+    pairs: Mapping[MaskKey, Files], scores: Sequence[PatientScore], *, nifti: bool
+) -> tuple[tuple[CasePicture, ...], tuple[str, ...]]:
+    """Return pictures of those scored patients of whom a report shows one, and a note if a scan beside the masks could not be used."""
+    masks = patients_of(pairs, nifti=nifti)
+    return mask_pictures({patient.name: masks[patient.name] for patient in chosen_patients(scores)})
 
 
 def patients_of(pairs: Mapping[MaskKey, Files], *, nifti: bool) -> dict[str, list[Files]]:

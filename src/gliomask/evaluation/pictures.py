@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from gliomask.evaluation.outcome import CasePicture
 from gliomask.report.overlay import display_grey
 
+LARGEST_KEPT = 1024
+"""Pixels along a slice's longer side from which on fewer of them are kept: pictures of many patients are in memory together."""
+
 
 def largest_slice(predicted: NDArray[np.bool_], reference: NDArray[np.bool_]) -> tuple[int, int]:
     """Return which slice of masks ``(z, y, x)`` has the largest area in either, from 0, and how many pixels it is.
@@ -25,8 +28,10 @@ def case_picture(
     """Return the picture of a patient from axial slices ``(z, y, x)``, FLAIR being None where there is no scan.
 
     *aspect* is a pixel's height by its width. The picture is a copy: a view would keep the whole volume for as long as
-    the evaluation runs.
+    the evaluation runs. Of a slice larger than :data:`LARGEST_KEPT` it has every second pixel, or fewer.
     """
     z, _ = largest_slice(predicted, reference)
-    grey = None if flair is None else display_grey(flair)[z].copy()
-    return CasePicture(name, z + 1, len(predicted), grey, predicted[z].copy(), reference[z].copy(), aspect)
+    step = -(-max(predicted.shape[1:]) // LARGEST_KEPT)
+    part = (z, slice(None, None, step), slice(None, None, step))
+    grey = None if flair is None else display_grey(flair)[part].copy()
+    return CasePicture(name, z + 1, len(predicted), grey, predicted[part].copy(), reference[part].copy(), aspect)
