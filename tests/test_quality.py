@@ -55,6 +55,17 @@ def ramp(seed: int) -> np.ndarray:
     return np.tile(np.arange(256, dtype=np.uint8), (256, 1)) if seed % 2 else np.tile(np.arange(256, dtype=np.uint8)[:, None], (1, 256))
 
 
+def grain(seed: int) -> np.ndarray:
+    """Grass or gravel from above: of one brightness up to the frame."""
+    return np.uint8(RNG(seed).normal(128, 25, (256, 256)).clip(0, 255))
+
+
+def coin(seed: int) -> np.ndarray:
+    y, x = np.mgrid[-1:1:256j, -1:1:256j]
+    radius = np.hypot(x / RNG(seed).uniform(0.5, 0.7), y / 0.8)
+    return np.uint8(150 * (radius < 1) + RNG(seed).uniform(0, 6, radius.shape))
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("picture", [clouds, photograph, chest_film, text_page, ramp])
 def test_what_is_no_head_is_refused(picture: Picture, seed: int) -> None:
@@ -126,6 +137,46 @@ def test_the_appearance_of_a_disc() -> None:
     assert found["head_share"] == pytest.approx(np.pi * 30**2 / 96**2, rel=0.05)
     assert found["ellipse"] > 0.97 and found["mirror_lr"] > 0.97
     assert abs(found["tall"]) < 0.01 and found["border"] == 0.0
+
+
+def test_the_border_is_that_of_the_picture_whatever_its_shape() -> None:
+    for shape in ((96, 96), (40, 96), (200, 90)):
+        found = appearance(grain(0)[: shape[0], : shape[1]])
+        assert found is not None and found["border"] == found["straight"] > 0.98
+    round_in_wide = appearance(np.pad(coin(0), ((0, 0), (100, 100))))
+    assert round_in_wide is not None and round_in_wide["border"] == 0.0 and round_in_wide["straight"] < 0.3
+
+
+def brain_in_its_frame(phantom: Volume, z: int) -> np.ndarray:
+    """The phantom's FLAIR of a slice without skull and air: 0 around the brain, which touches all four edges."""
+    y, x = np.mgrid[:256, :256] - 128
+    brain = np.hypot(y / 85, x / 67) < 1
+    return (phantom.flair[z] * brain)[44:213, 62:195]
+
+
+@pytest.mark.parametrize("z", range(3, 8))
+def test_a_brain_that_fills_its_frame_is_plausible(phantom: Volume, z: int) -> None:
+    brain = brain_in_its_frame(phantom, z)
+    assert all(edge.any() for edge in (brain[0], brain[-1], brain[:, 0], brain[:, -1]))
+    assert check(brain[None, ..., None]).plausible
+    found = appearance(brain)
+    assert found is not None and max(found["border"], found["straight"]) < 0.4
+
+
+def test_a_volume_of_brains_that_fill_their_frame_is_plausible(phantom: Volume) -> None:
+    brains = np.stack([brain_in_its_frame(phantom, z) for z in range(3, 8)]).astype(np.float32)
+    assert check(brains[..., None]).plausible
+    inside = brains > 0
+    assert check(np.where(inside, (brains - brains[inside].mean()) / brains[inside].std(), 0.0)[..., None]).plausible
+
+
+def test_air_below_the_rest_of_the_picture_does_not_make_a_rectangle(phantom: Volume) -> None:
+    """A narrow picture is laid in a square, whose sides are as bright as its air and no darker: a pixel may be."""
+    brain = brain_in_its_frame(phantom, 5).astype(np.float32)
+    brain[brain == 0] = 30.0
+    brain[0, 0] = 0.0
+    found = appearance(brain)
+    assert found is not None and found["straight"] < 0.4
 
 
 def test_a_refusal_names_the_file_what_was_seen_and_the_way_out(segmenter: Segmenter) -> None:

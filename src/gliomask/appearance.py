@@ -23,6 +23,9 @@ RINGS = (0.0, 0.05, 0.10, 0.16, 0.24, 0.34, 0.48, 0.66, 1.01)
 RIM = 0.24
 """Depth at which scalp and skull lie behind: what is deeper counts as inside."""
 
+DARKEST = 2
+"""Percentile that counts as the air's brightness."""
+
 PERCENTS = (2, 10, 25, 50, 75, 90, 98)
 
 SMALLEST_HEAD = 20
@@ -47,7 +50,7 @@ def appearance(plane: NDArray[Any]) -> dict[str, float] | None:
         One channel of one slice, ``(y, x)``, any real dtype.
     """
     square = _reduced(plane)
-    square -= np.percentile(square, 2)
+    square -= np.percentile(square, DARKEST)
     mean = float(square.mean())
     bright = square[square > mean]
     if bright.size == 0 or mean <= 0.0:
@@ -63,8 +66,13 @@ def appearance(plane: NDArray[Any]) -> dict[str, float] | None:
     if inside.sum() < SMALLEST_HEAD / 2:
         inside = head
     level = square / max(float(np.median(square[inside])), 1e-9)
-    frame = np.concatenate([tissue[0], tissue[-1], tissue[:, 0], tissue[:, -1]])
-    outline = {"head_share": area / SIDE**2, "border": float(frame.mean()), "one_piece": area / float((~air).sum())}
+    shown = _placed(plane.shape)
+    outline = {
+        "head_share": area / SIDE**2,
+        "border": _along_edges(tissue[shown]),
+        "straight": _along_edges(tissue[shown][_box(head[shown])]),
+        "one_piece": area / float((~air).sum()),
+    }
     return (
         outline
         | _shape(head, level)
@@ -96,15 +104,20 @@ def _detail(plane: Plane) -> Plane:
 
 def _reduced(plane: NDArray[Any]) -> Plane:
     """Return the slice within a square of :data:`SIDE` pixels, padded with its smallest value."""
-    height, width = plane.shape
-    scale = SIDE / max(height, width)
-    method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    rows, columns = placed = _placed(plane.shape)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    method = Image.Resampling.BOX if max(plane.shape) > SIDE else Image.Resampling.BILINEAR
     small = np.asarray(Image.fromarray(np.ascontiguousarray(plane, np.float32)).resize(size, method))
-    square = np.full((SIDE, SIDE), small.min(), np.float32)
-    top, left = (SIDE - small.shape[0]) // 2, (SIDE - small.shape[1]) // 2
-    square[top : top + small.shape[0], left : left + small.shape[1]] = small
+    square = np.full((SIDE, SIDE), np.percentile(small, DARKEST), np.float32)
+    square[placed] = small
     return square
+
+
+def _placed(shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return where in the square a slice of this shape lies, rows and columns: in the middle, with its longer side from end to end."""
+    height, width = (max(1, round(n * SIDE / max(shape))) for n in shape)
+    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    return slice(top, top + height), slice(left, left + width)
 
 
 def _smooth(plane: Plane) -> Plane:
@@ -126,6 +139,17 @@ def _largest(region: Region) -> Region:
     sizes[0] = 0
     largest: Region = (labels == sizes.argmax()) & region
     return largest
+
+
+def _box(region: Region) -> tuple[slice, slice]:
+    """Return the smallest box around a region, rows and columns."""
+    rows, columns = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _along_edges(region: Region) -> float:
+    """Return the share of the frame's four edges that is in the region."""
+    return float(np.concatenate([region[0], region[-1], region[:, 0], region[:, -1]]).mean())
 
 
 def _depth(head: Region) -> Plane:
