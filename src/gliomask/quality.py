@@ -1,8 +1,9 @@
 """Whether slices are plausibly axial brain FLAIR, and what was seen if not.
 
-A slice's appearance (:mod:`gliomask.appearance`) is judged by a small network in ``quality.json``,
-which ``docs/quality_check.py`` fits and measures. It is lenient: a real scan that is refused costs
-more than a T1 that is let through.
+A slice's appearance (:mod:`gliomask.appearance`) is held against what no head goes beyond
+(:data:`BOUNDS`), and judged by a small network in ``quality.json``. ``docs/quality_check.py`` fits the
+network and measures both. They are lenient: a real scan that is refused costs more than a T1 that is
+let through.
 """
 
 import json
@@ -44,6 +45,52 @@ CUT_OFF = 0.25
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What a number of the appearance never goes beyond in a head.
+
+    Attributes
+    ----------
+    name
+        Of the number.
+    least, most
+        The bounds, both allowed.
+    seen
+        What it is if it goes beyond, with the number in braces.
+    """
+
+    name: str
+    seen: str
+    least: float = -np.inf
+    most: float = np.inf
+
+    def broken_by(self, numbers: Mapping[str, float]) -> bool:
+        """Return whether the number lies beyond the bounds."""
+        return not self.least <= numbers[self.name] <= self.most
+
+
+BOUNDS = (
+    # LGG: up to 0.90, where noise above the head fills the frame; brains cut to their frame up to 0.70.
+    Bound(
+        "straight",
+        "a picture that fills a rectangle: {:.0%} along its edges is bright, where a head is round and has dark air around it",
+        most=0.92,
+    ),
+    # LGG: from 0.37.
+    Bound("one_piece", "many pieces: the largest is {:.0%} of what is bright, where a head is one", least=0.25),
+    # LGG: up to 4.3, and 5.3 where the frame is cut to the head.
+    Bound("shell1", "a bright rim around darkness: {:.0f} times as bright as what is inside, where a head holds a brain", most=8.0),
+    # LGG: from 0.079; with 64 pixels a side from 0.045.
+    Bound("sd", "an even patch: its inside varies by {:.1%}, where a brain has grey and white matter", least=0.03),
+    # LGG: from 0.018; with 64 pixels a side from 0.008.
+    Bound("texture", "a smooth drawing: its brightness varies by {:.2%} from point to point, less than any scanner's noise", least=0.002),
+)
+"""What no slice of the dataset goes beyond, with a margin: the network was fitted to few pictures that are no heads."""
+
+TOLD = ("head_share", "border", "mirror_lr", "inner_p98", *(bound.name for bound in BOUNDS))
+"""The numbers of the appearance that are told of a case."""
+
+
+@dataclass(frozen=True)
 class Quality:
     """What was seen in an input before it was segmented.
 
@@ -57,8 +104,11 @@ class Quality:
         The numbers that were judged, by name: ``margin``, how much likelier FLAIR is than the other
         kind that comes nearest (natural logarithm, mean over the slices); ``limit``, below which it is
         refused; ``head_share`` and ``border``, shares of the frame and of its border; ``mirror_lr``, the
-        overlap of the head with its mirror image; ``inner_p98`` and ``shell1``, the brightest inside and
-        the rim in multiples of the median inside. Medians over the slices.
+        overlap of the head with its mirror image; ``inner_p98``, the brightest inside in multiples of the
+        median inside; and what has :data:`BOUNDS`: ``straight``, the share of tissue along the edges of
+        the box around the head; ``one_piece``, the head's share of all that is not air; ``shell1``,
+        ``sd`` and ``texture``, in multiples of the median inside: the rim, the spread inside and the
+        difference of pixels from their surroundings. Medians over the slices.
     """
 
     reasons: tuple[str, ...] = ()
@@ -159,8 +209,11 @@ def judged(found: Sequence[Mapping[str, float]]) -> Quality:
     limits = judge.volume_limits if len(found) >= FEW else judge.slice_limits
     other = int((margins - limits).argmin())
     margin, limit = float(margins[other]), float(limits[other])
-    middle = {name: float(np.median([a[name] for a in found])) for name in ("head_share", "border", "mirror_lr", "inner_p98", "shell1")}
+    middle = {name: float(np.median([a[name] for a in found])) for name in TOLD}
     measured = {"margin": margin, "limit": limit, **middle}
+    for bound in BOUNDS:
+        if bound.broken_by(middle):
+            return Quality((f"It looks like {bound.seen.format(middle[bound.name])}.",), (), measured)
     seen = _seen(KINDS[1 + other], middle)
     if margin < limit:
         return Quality((f"It looks like {seen}.",), (), measured)
