@@ -1,16 +1,18 @@
-"""Fit the quality check and measure it: how many real slices it refuses, and what it lets through.
+"""Measure the quality check: how many real slices it refuses, and what it lets through. With ``--fit``, fit it anew before.
 
     uv run --with scikit-learn --with scikit-image --with nilearn --with-editable '.[dicom]' python docs/quality_check.py kaggle_3m/ brains/
 
 ``brains/`` is what ``docs/brain_masks.py`` makes.
 
-Writes ``src/gliomask/quality.json`` and prints rates. Fitted on the patients of folds 1 to 4, with
+Prints rates and what real slices leave of the bounds in ``src/gliomask/quality.py``; ``--fit`` alone
+writes ``src/gliomask/quality.json``. Fitted on the patients of folds 1 to 4, with
 limits chosen by leaving each of these folds out in turn; the rates are those of fold 0, which nothing
 was fitted to; how often pictures count and how strict to be was settled by hand with these rates in
 view. What is not FLAIR is made of the same patients (their T1, reformats, CT drawn on their heads), of
 what image packages ship, a fifth of it for measuring, and of drawings.
 """
 
+import argparse
 import json
 import sys
 import warnings
@@ -25,7 +27,7 @@ import nilearn
 import numpy as np
 import skimage
 from PIL import Image
-from scipy.ndimage import binary_fill_holes, distance_transform_edt
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, find_objects
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
@@ -34,7 +36,7 @@ from gliomask import draw_phantom
 from gliomask.appearance import appearance
 from gliomask.dataset import index_dataset, read_split
 from gliomask.dataset.index import Patient
-from gliomask.quality import FEW, KINDS, MOST_SLICES, check
+from gliomask.quality import BOUNDS, FEW, KINDS, MOST_SLICES, check, judged
 
 Plane = np.ndarray
 Row = tuple[str, str, str, str, float, dict[str, float]]  # kind, what, variant, group (a patient), height in the head, appearance
@@ -224,15 +226,19 @@ def rows_of_patient(patient: Patient, brains: Path) -> list[Row]:
     return rows
 
 
+def samples() -> list[Path]:
+    """Return the pictures that come with scikit-image."""
+    return [path for path in sorted(Path(skimage.__file__).parent.glob("data/*")) if path.suffix in (".png", ".jpg", ".gif")]
+
+
 def rows_of_packages() -> list[Row]:
     """Return appearances of scikit-image's pictures, of an average T1 and of drawn heads."""
     rng = np.random.default_rng(0)
     planes: list[tuple[str, str, str, str, Plane]] = []
-    for path in sorted(Path(skimage.__file__).parent.glob("data/*")):
-        if path.suffix in (".png", ".jpg", ".gif"):
-            green = np.asarray(Image.open(path).convert("RGB"), np.float32)[..., 1]
-            planes.append(("no_head", "scikit-image's samples", "as it is", path.name, green))
-            planes += [("no_head", "scikit-image's samples", "altered", path.name, moved(green, rng, 180, (1.0, 1.6))) for _ in range(5)]
+    for path in samples():
+        green = np.asarray(Image.open(path).convert("RGB"), np.float32)[..., 1]
+        planes.append(("no_head", "scikit-image's samples", "as it is", path.name, green))
+        planes += [("no_head", "scikit-image's samples", "altered", path.name, moved(green, rng, 180, (1.0, 1.6))) for _ in range(5)]
     folder = Path(nilearn.__file__).parent / "datasets" / "data"
     t1, grey, white = (
         np.asarray(nibabel.load(folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz").dataobj, np.float32)
@@ -302,11 +308,16 @@ def margins(evidence: np.ndarray) -> np.ndarray:
     return evidence[:, :1] - evidence[:, 1:]
 
 
-def volume_margins(table: Table, evidence: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the margins of patients' volumes over their middle slices, a row for each group that has enough of them."""
+def volumes(table: Table, rows: np.ndarray) -> list[np.ndarray]:
+    """Return the numbers of the middle slices' rows of each patient who has enough of them."""
     middle = rows & (table.height > 0.25) & (table.height < 0.75)
     groups = [np.flatnonzero(middle & (table.group == g))[:MOST_SLICES] for g in np.unique(table.group[middle])]
-    found = [evidence[g].mean(axis=0) for g in groups if len(g) >= FEW]
+    return [g for g in groups if len(g) >= FEW]
+
+
+def volume_margins(table: Table, evidence: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the margins of patients' volumes over their middle slices, a row for each."""
+    found = [evidence[g].mean(axis=0) for g in volumes(table, rows)]
     return margins(np.array(found)) if found else np.empty((0, len(KINDS) - 1))
 
 
@@ -319,28 +330,49 @@ def limits(table: Table) -> dict[str, list[float]]:
         evidence[rows] = log_probabilities(table, content)[rows]
     real = (table.what == "FLAIR") & (table.fold != TEST_FOLD)
     whole, bare = (margins(evidence[real & (table.variant == v)]) for v in ("as it is", "no skull"))
-    volumes = {str(v): volume_margins(table, evidence, real & (table.variant == v)) for v in np.unique(table.variant[real])}
-    altered_volumes = np.concatenate([m for v, m in volumes.items() if v != "as it is"])
+    whole_volumes = {str(v): volume_margins(table, evidence, real & (table.variant == v)) for v in np.unique(table.variant[real])}
+    altered_volumes = np.concatenate([m for v, m in whole_volumes.items() if v != "as it is"])
     found = {
         "slice_limits": [np.quantile(m, REFUSED_IN_FITTING[k]) for k, m in zip(KINDS[1:], whole.T, strict=True)],
-        "volume_limits": np.minimum(volumes["as it is"].min(axis=0), np.quantile(altered_volumes, REFUSED_ALTERED, axis=0)) - SLACK,
+        "volume_limits": np.minimum(whole_volumes["as it is"].min(axis=0), np.quantile(altered_volumes, REFUSED_ALTERED, axis=0)) - SLACK,
     }
     # A brain without its rim of scalp looks more like T1.
     found["slice_limits"][0] = min(found["slice_limits"][0], np.quantile(bare[:, 0], BARE * REFUSED_IN_FITTING["t1"]))
     return {name: [round(min(float(limit), HIGHEST_LIMIT), 3) for limit in values] for name, values in found.items()}
 
 
-def print_rates(table: Table, content: dict[str, object]) -> None:
-    """Print, on the fold that nothing was fitted to, the share refused of single slices and of volumes."""
-    evidence = log_probabilities(table, content)
-    margin, test = margins(evidence), table.fold == TEST_FOLD
-    for what in sorted(set(table.what[test]), key=lambda w: (table.kind[table.what == w][0], w)):
-        for variant in np.unique(table.variant[test & (table.what == what)]):
-            rows = test & (table.what == what) & (table.variant == variant)
-            refused = (margin[rows] < content["slice_limits"]).any(axis=1)
-            volumes = volume_margins(table, evidence, rows) if what in ("FLAIR", "T1", "T1 with contrast") else np.empty((0, 1))
-            told = f"; volumes {np.sum((volumes < content['volume_limits']).any(axis=1))} of {len(volumes)}" if len(volumes) else ""
-            sys.stdout.write(f"{what}, {variant}: refused {refused.sum()} of {rows.sum()} slices ({refused.mean():.1%}){told}\n")
+def refused_of(table: Table, cases: list[np.ndarray]) -> int:
+    """Return how many cases, each the numbers of its slices' rows, are refused."""
+    return sum(not judged([dict(zip(table.names, table.numbers[row], strict=True)) for row in case]).plausible for case in cases)
+
+
+def print_rates(table: Table, chosen: np.ndarray) -> None:
+    """Print the share refused of single slices and of volumes among the chosen rows."""
+    for what in sorted(set(table.what[chosen]), key=lambda w: (table.kind[table.what == w][0], w)):
+        for variant in np.unique(table.variant[chosen & (table.what == what)]):
+            rows = chosen & (table.what == what) & (table.variant == variant)
+            slices = [np.array([row]) for row in np.flatnonzero(rows)]
+            whole = volumes(table, rows) if what in ("FLAIR", "T1", "T1 with contrast") else []
+            told = f"; volumes {refused_of(table, whole)} of {len(whole)}" if whole else ""
+            refused = refused_of(table, slices)
+            sys.stdout.write(f"{what}, {variant}: refused {refused} of {len(slices)} slices ({refused / len(slices):.1%}){told}\n")
+
+
+def print_bounds(table: Table) -> None:
+    """Print within what the bounded numbers lie in all patients' slices."""
+    for bound in BOUNDS:
+        allowed = f"{bound.name}, allowed {bound.least:g} to {bound.most:g}"
+        for variant in np.unique(table.variant[table.what == "FLAIR"]):
+            numbers = table.numbers[(table.what == "FLAIR") & (table.variant == variant), table.names.index(bound.name)]
+            sys.stdout.write(f"{allowed}: FLAIR, {variant}: {numbers.min():.3f} to {numbers.max():.3f}\n")
+
+
+def print_samples() -> None:
+    """Print which of scikit-image's pictures pass as they are."""
+    for mode in ("RGB", "L"):
+        seen = {path.name: np.asarray(Image.open(path).convert(mode)) for path in samples()}
+        passed = [name for name, image in seen.items() if check(image.reshape(1, *image.shape[:2], -1)).plausible]
+        sys.stdout.write(f"scikit-image's samples as {mode}: {len(passed)} of {len(seen)} pass: {', '.join(passed)}\n")
 
 
 def head_of(voxels: np.ndarray) -> np.ndarray:
@@ -355,6 +387,12 @@ def zero_mean(voxels: np.ndarray, region: np.ndarray) -> np.ndarray:
     return np.where(inside, (voxels - tissue.mean()) / tissue.std(), 0.0).astype(np.float32) if tissue.size else voxels.astype(np.float32)
 
 
+def box_of(region: np.ndarray) -> tuple[slice, ...]:
+    """Return the smallest box around a region ``(z, y, x)``."""
+    (box,) = find_objects(region.astype(np.uint8))
+    return box
+
+
 FORMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "three channels": lambda v, _: v,
     "FLAIR alone": lambda v, _: v[..., 1:2],
@@ -362,6 +400,8 @@ FORMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "zero mean": lambda v, _: zero_mean(v, head_of(v)),
     "brain": lambda v, brain: v * brain[..., None],
     "brain, zero mean": zero_mean,
+    "brain, framed": lambda v, brain: (v * brain[..., None])[box_of(brain)],
+    "brain, zero mean, framed": lambda v, brain: zero_mean(v, brain)[box_of(brain)],
     "128 pixels": lambda v, _: v.reshape(len(v), 128, 2, 128, 2, 3).mean(axis=(2, 4)).astype(np.uint8),
     "1024 pixels": lambda v, _: v.repeat(4, axis=1).repeat(4, axis=2),
     "reversed, dark on white": lambda v, _: 255 - v,
@@ -401,18 +441,29 @@ def print_refusals(patients: list[Patient], brains: Path) -> None:
         sys.stdout.write(f"as the program decides, {form}: slices {refused} of {slices} ({refused / slices:.1%}), {volumes}\n")
 
 
-def main(data: Path, brains: Path) -> None:
-    """Make the pictures, fit, write and print."""
-    patients = index_dataset(data)
+def main() -> None:
+    """Make the pictures, fit and write if asked, and print."""
+    parser = argparse.ArgumentParser(description="Measure the quality check.")
+    parser.add_argument("data", type=Path, help="the LGG dataset")
+    parser.add_argument("brains", type=Path, help="what docs/brain_masks.py makes")
+    parser.add_argument("--fit", action="store_true", help="fit the network anew and write it into the package before")
+    options = parser.parse_args()
+    patients = index_dataset(options.data)
     with Pool() as pool:
-        rows = [row for part in pool.imap(partial(rows_of_patient, brains=brains), patients) for row in part] + rows_of_packages()
+        found = pool.imap(partial(rows_of_patient, brains=options.brains), patients)
+        rows = [row for part in found for row in part] + rows_of_packages()
     table = Table(rows, read_split())
-    content = fit(table, table.fold != TEST_FOLD) | limits(table)
-    path = Path(gliomask.__file__).with_name("quality.json")
-    path.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    print_rates(table, content)
-    print_refusals(patients, brains)
+    if options.fit:
+        content = fit(table, table.fold != TEST_FOLD) | limits(table)
+        Path(gliomask.__file__).with_name("quality.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+    sys.stdout.write("Fold that nothing was fitted to:\n")
+    print_rates(table, table.fold == TEST_FOLD)
+    sys.stdout.write("All patients:\n")
+    print_rates(table, table.what == "FLAIR")
+    print_bounds(table)
+    print_samples()
+    print_refusals(patients, options.brains)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()
