@@ -4,7 +4,7 @@
 
 ``brains/`` is what ``docs/brain_masks.py`` makes.
 
-Prints rates and what real slices leave of the bounds in ``src/gliomask/quality.py``; ``--fit`` alone
+Prints rates and within what real slices lie of the bounds in ``src/gliomask/quality.py``; ``--fit`` alone
 writes ``src/gliomask/quality.json``. Fitted on the patients of folds 1 to 4, with
 limits chosen by leaving each of these folds out in turn; the rates are those of fold 0, which nothing
 was fitted to; how often pictures count and how strict to be was settled by hand with these rates in
@@ -36,6 +36,7 @@ from gliomask import draw_phantom
 from gliomask.appearance import appearance
 from gliomask.dataset import index_dataset, read_split
 from gliomask.dataset.index import Patient
+from gliomask.preprocess import place_padding
 from gliomask.quality import BOUNDS, FEW, KINDS, MOST_SLICES, check, judged
 
 Plane = np.ndarray
@@ -187,7 +188,7 @@ def rows_of_patient(patient: Patient, brains: Path) -> list[Row]:
     rows: list[Row] = []
 
     def add(kind: str, what: str, variant: str, plane: Plane, height: float) -> None:
-        if plane.max() > plane.min() and (found := appearance(plane)) is not None:
+        if plane.max() > plane.min() and (found := appearance(place_padding(plane))) is not None:
             rows.append((kind, what, variant, patient.name, height, found))
 
     sequences = [c for c in (0, 2) if not np.array_equal(images[..., c], images[..., 1])]
@@ -258,7 +259,7 @@ def rows_of_packages() -> list[Row]:
         for plane in heads:
             for variant, shown in (("as it is", plane), ("altered", altered(moved(plane, rng), rng))):
                 planes.append(("flair", "drawn head", variant, f"phantom {seed}", shown))
-    found = ((*about, 0.5, appearance(plane)) for *about, plane in planes)
+    found = ((*about, 0.5, appearance(place_padding(plane))) for *about, plane in planes)
     return [row for row in found if row[-1] is not None]  # type: ignore[misc]
 
 
