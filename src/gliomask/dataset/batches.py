@@ -83,7 +83,7 @@ def make_batch(
     size: int,
     zoom: float,
     augmentation: Augmentation,
-    tumour_share: float | None = None,
+    tumour_share: float | None,
     seed: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return batch number *step*: images ``(b, size, size, 3)`` in 0..1 and masks ``(b, size, size, 1)``, float32.

@@ -146,7 +146,7 @@ def _seen_before(options: Namespace, validation: Sequence[Patient], report: Call
     return seen
 
 
-def add_scores(record: ModelRecord, held_out: Sequence[Patient], brain_masks: Path | None = None) -> ModelRecord:
+def add_scores(record: ModelRecord, held_out: Sequence[Patient], brain_masks: Path | None) -> ModelRecord:
     """Score an exported model on its held-out patients, as it will be run, and return the record with the scores written to it."""
     segmenter = Segmenter(record.path, force=True)
     protocols = [Protocol(flair_alone=alone, single_slices=single) for alone in (False, True) for single in (False, True)]

@@ -3,8 +3,12 @@
 import keras
 from keras import layers
 
+from gliomask.volume import CHANNELS
 
-def unet(width: int = 64, depth: int = 5, channels: int = 3) -> keras.Model:
+LEVELS = 5
+
+
+def unet(width: int = 64) -> keras.Model:
     """Return the U-Net of Ronneberger, Fischer and Brox 2015 (doi:10.1007/978-3-319-24574-4_28).
 
     Two 3 x 3 convolutions with ReLU a level, max-pooling down, 2 x 2 transposed convolutions and
@@ -14,16 +18,16 @@ def unet(width: int = 64, depth: int = 5, channels: int = 3) -> keras.Model:
     Parameters
     ----------
     width
-        Filters of the first level; they double with each of the *depth* levels (64..1024).
+        Filters of the first level; they double with each of the five levels (64..1024).
     """
-    inputs = keras.Input((None, None, channels), name="slices")
+    inputs = keras.Input((None, None, len(CHANNELS)), name="slices")
     x, skips = inputs, []
-    for level in range(depth):
+    for level in range(LEVELS):
         x = _two_convolutions(x, width * 2**level)
-        if level < depth - 1:
+        if level < LEVELS - 1:
             skips.append(x)
             x = layers.MaxPooling2D()(x)
-    for level in reversed(range(depth - 1)):
+    for level in reversed(range(LEVELS - 1)):
         x = layers.Conv2DTranspose(width * 2**level, 2, strides=2)(x)
         x = _two_convolutions(layers.Concatenate()([skips.pop(), x]), width * 2**level)
     outputs = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="probability")(x)

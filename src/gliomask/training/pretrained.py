@@ -35,7 +35,7 @@ ENCODER = (
 squeeze-and-excitation and has ReLU6 in place of swish."""
 
 
-def lite_unet(decoder: Sequence[int] = (96, 64, 40, 24)) -> keras.Model:
+def lite_unet(decoder: Sequence[int]) -> keras.Model:
     """Return a U-Net whose encoder is EfficientNet-Lite0 with weights from ImageNet.
 
     The encoder's batch normalisation is folded into its convolutions. It takes slices in 0..1 with
