@@ -220,7 +220,9 @@ def keras_file(path: Path) -> None:
         Segmenter(path)
 
 
-def test_a_training_starts_from_a_trained_network(training: ModuleType, dataset: Path, tmp_path: Path) -> None:
+def test_a_training_starts_from_a_trained_network(
+    training: ModuleType, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dataclasses import replace
 
     from gliomask.dataset import index_dataset
@@ -242,12 +244,20 @@ def test_a_training_starts_from_a_trained_network(training: ModuleType, dataset:
     assert any(np.abs(one - end).max() > 1e-3 for one, end in zip(started.get_weights(), ends[0], strict=True))
     with pytest.raises(InputError, match="--initial-weights MODEL"):
         training.train(patients[1:], [], moved, replace(settings, initial_weights=None, average_initial=True))
+
+    def loaded(*_: object) -> None:
+        pytest.fail("what cannot be used is refused before the patients are loaded")
+
+    monkeypatch.setitem(training.train.__globals__, "load_case", loaded)
     other = replace(settings, output=tmp_path / "other", width=6)
     with pytest.raises(InputError, match=r"trained\.keras: a network of .* parameters"):
         training.train(patients[1:], patients[:1], still, other)
     (tmp_path / "bad.keras").write_bytes(b"no archive")
     with pytest.raises(InputError, match=r"bad\.keras: not a network that Keras can load"):
         training.train(patients[1:], patients[:1], still, replace(other, initial_weights=tmp_path / "bad.keras"))
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    with pytest.raises(ModelError, match=r"bad\.onnx: not the recipe's network"):
+        training.train(patients[1:], patients[:1], still, replace(other, initial_weights=tmp_path / "bad.onnx"))
     with pytest.raises(InputError, match=r"none\.keras: no such file"):
         training.train(patients[1:], patients[:1], still, replace(other, initial_weights=tmp_path / "none.keras"))
     fresh = replace(settings, initial_weights=None)

@@ -23,8 +23,10 @@ from gliomask.models import sha256_of
 from gliomask.preprocess import apply_windows, from_network_grid, to_network_grid
 from gliomask.training.logs import log_history
 from gliomask.training.losses import binary_pixel_accuracy, soft_dice, soft_iou
+from gliomask.training.parity import drawn_slices
 from gliomask.training.recipes import Recipe, Stage
-from gliomask.training.restore import restore
+from gliomask.training.restore import restore, set_statistics
+from gliomask.volume import CHANNELS
 
 CHECKPOINT = "checkpoint.npz"
 HISTORY = "history.csv"
@@ -123,9 +125,10 @@ def train(
         _show_earlier_sizes(model, recipe, state.step, epochs * steps_per_epoch)
         state = _restore(model, identity, settings.output / CHECKPOINT)  # what was shown has moved the weights
         report(f"resumed at step {state.step} of {epochs * steps_per_epoch}")
+    network = _initial_network(recipe, settings) if settings.average_initial or not state.step else None  # refused before the loading
     cases = [load_case(patient, recipe.normalisation, settings.brain_masks) for patient in training]
     held_out = [load_case(patient, recipe.normalisation) for patient in validation]
-    initial = _initial_weights(recipe, settings, cases) if settings.average_initial or not state.step else []
+    initial = _initial_weights(network, recipe, settings, cases) if network is not None else []
     if initial and not state.step:
         model.set_weights(initial)
     started, first_step, saved = time.monotonic(), state.step, time.monotonic()
@@ -248,22 +251,16 @@ def wants_xla() -> bool:
     return keras.backend.backend() == "jax"
 
 
-def _initial_weights(recipe: Recipe, settings: RunSettings, cases: Sequence[Case]) -> Weights:
-    """Return the weights to start from, which have to be of the same network; none if none are named."""
+def _initial_network(recipe: Recipe, settings: RunSettings) -> keras.Model | None:
+    """Return the network to start from, which has to be the recipe's; None if none is named."""
     path = settings.initial_weights
     if path is None:
-        return []
+        return None
     with _precision("float32"):
         network = recipe.network(settings.width)
     if path.suffix == ".onnx":
-        stage = recipe.stages[-1]
-        drawn = [
-            make_batch(cases, step, recipe.batch_size, stage.size, stage.zoom, recipe.augmentation, recipe.tumour_share, settings.seed)[0]
-            for step in range(RESTORING_BATCHES)
-        ]
-        restore(path, network, np.concatenate(drawn))
-        weights: Weights = network.get_weights()
-        return weights
+        restore(path, network, drawn_slices(recipe.normalisation, recipe.input_size, len(CHANNELS)))
+        return network
     try:
         trained = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its parts do
@@ -273,8 +270,20 @@ def _initial_weights(recipe: Recipe, settings: RunSettings, cases: Sequence[Case
         raise InputError(
             f"{path}: a network of {trained.count_params()} parameters; the recipe's has {network.count_params()} in other places."
         )
-    weights = trained.get_weights()
+    return trained
+
+
+def _initial_weights(network: keras.Model, recipe: Recipe, settings: RunSettings, cases: Sequence[Case]) -> Weights:
+    """Return the weights of the network to start from; an exported one gets the statistics that its file has lost from the cases."""
+    if settings.initial_weights is not None and settings.initial_weights.suffix == ".onnx":
+        last = recipe.stages[-1]
+        set_statistics(network, np.concatenate([_batch(cases, recipe, last, step, settings.seed)[0] for step in range(RESTORING_BATCHES)]))
+    weights: Weights = network.get_weights()
     return weights
+
+
+def _batch(cases: Sequence[Case], recipe: Recipe, stage: Stage, step: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return make_batch(cases, step, recipe.batch_size, stage.size, stage.zoom, recipe.augmentation, recipe.tumour_share, seed)
 
 
 def _final_weights(model: keras.Model, state: RunState, recipe: Recipe, initial: Weights) -> Weights:
@@ -287,8 +296,7 @@ def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last:
     """Yield the batches of steps *first* to *last*, the next ones being made meanwhile in a thread."""
 
     def make(step: int) -> tuple[Any, Any]:
-        stage = stage_at(recipe, step / last)
-        return make_batch(cases, step, recipe.batch_size, stage.size, stage.zoom, recipe.augmentation, recipe.tumour_share, seed)
+        return _batch(cases, recipe, stage_at(recipe, step / last), step, seed)
 
     ahead = 3
     with ThreadPoolExecutor(1) as pool:

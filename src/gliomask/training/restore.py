@@ -29,13 +29,13 @@ AUTOMATIC = re.compile(r"conv2d(_transpose)?((?:_\d+)*)")
 def restore(path: Path, network: keras.Model, slices: Float) -> None:
     """Set the weights of a float32 network to what an ONNX file holds that TensorFlow's Keras exported of the same one.
 
-    The exporter folds batch normalisation into the convolution before it, and its statistics are lost. They are taken
-    from *slices*, so that the network computes the same when it is used and nearly the same while it is trained.
+    The exporter folds batch normalisation into the convolution before it, and its statistics are lost: the network computes the
+    same when it is used, and while it is trained only after :func:`set_statistics`.
 
     Parameters
     ----------
     slices
-        Normalised slices ``(n, y, x, c)`` as training draws them, some hundred, of sizes that the network takes.
+        A few normalised slices ``(n, y, x, c)`` to compare both on, of a size that the network takes.
 
     Raises
     ------
@@ -45,19 +45,49 @@ def restore(path: Path, network: keras.Model, slices: Float) -> None:
     try:
         found = _convolutions(onnx.load(path).graph, network)
         folded = {layer.name: _set_convolution(layer, *found[layer.name]) for layer in _convolutional(network)}
-        _set_normalisations(network, folded, slices)
+        _add_folded(network, folded)
     except Exception as error:  # what protobuf raises at another file, and Keras at other shapes
         raise ModelError(
             f"{path}: not the recipe's network as Keras on TensorFlow exports it ({type(error).__name__}: {str(error)[:200]}). "
             "Start from the .keras file of its training."
         ) from error
-    few = slices[:BATCH]
-    difference = float(np.abs(OnnxEngine(path).run(few) - keras.ops.convert_to_numpy(network(few, training=False))[..., 0]).max())
+    difference = float(np.abs(OnnxEngine(path).run(slices) - keras.ops.convert_to_numpy(network(slices, training=False))[..., 0]).max())
     if difference > PARITY:
         raise ModelError(
             f"{path}: brought back to Keras, its probabilities differ by {difference:.2g}; at most {PARITY:g} is accepted. "
             "Start from the .keras file of its training."
         )
+
+
+def set_statistics(network: keras.Model, slices: Float) -> None:
+    """Give each batch normalisation its input's statistics, and the scale and shift with which it computes the same as before.
+
+    So a network that :func:`restore` has set computes nearly the same while it is trained as when it is used.
+
+    Parameters
+    ----------
+    slices
+        Normalised slices ``(n, y, x, c)`` as training draws them, some hundred.
+    """
+    normalisations = _normalisations(network)
+    if not normalisations:
+        return
+    inputs = keras.Model(network.input, [layer.input for layer in normalisations])
+    moments = [np.zeros((2, *layer.gamma.shape)) for layer in normalisations]
+    for first in range(0, len(slices), BATCH):
+        batch = slices[first : first + BATCH]
+        for moment, seen in zip(moments, inputs(batch, training=False), strict=True):
+            values = keras.ops.convert_to_numpy(seen).astype(np.float64)
+            moment += len(batch) / len(slices) * np.stack([values.mean(axis=(0, 1, 2)), (values**2).mean(axis=(0, 1, 2))])
+    for layer, (mean, square) in zip(normalisations, moments, strict=True):
+        gamma, beta, old_mean, old_variance = layer.get_weights()
+        variance = np.maximum(square - mean**2, 0.0)
+        scale = gamma / np.sqrt(old_variance + layer.epsilon)
+        layer.set_weights([scale * np.sqrt(variance + layer.epsilon), beta + scale * (mean - old_mean), mean, variance])
+
+
+def _normalisations(network: keras.Model) -> list[keras.layers.Layer]:
+    return [layer for layer in network.layers if isinstance(layer, layers.BatchNormalization)]
 
 
 def _convolutional(network: keras.Model) -> list[keras.layers.Layer]:
@@ -113,25 +143,9 @@ def _set_convolution(layer: keras.layers.Layer, kernel: Float, bias: Float | Non
     return bias
 
 
-def _set_normalisations(network: keras.Model, folded: Mapping[str, Float | None], slices: Float) -> None:
-    """Give each batch normalisation its input's statistics, and the scale and shift that undo them but for the folded bias."""
+def _add_folded(network: keras.Model, folded: Mapping[str, Float | None]) -> None:
+    """Let each batch normalisation add the bias that was folded into the convolution before it, and change nothing else."""
     folded_at = {id(layer.output): folded[layer.name] for layer in _convolutional(network)}
-    normalisations = [layer for layer in network.layers if isinstance(layer, layers.BatchNormalization)]
-    if not normalisations:
-        return
-    biases = []
-    for layer in normalisations:  # alike in use at once, so that what follows each sees what it should
-        bias = folded_at[id(layer.input)]
-        biases.append(np.zeros(layer.gamma.shape, np.float32) if bias is None else bias)
-        one, zero = np.ones_like(biases[-1]), np.zeros_like(biases[-1])
-        layer.set_weights([np.sqrt(one + layer.epsilon), biases[-1], zero, one])
-    inputs = keras.Model(network.input, [layer.input for layer in normalisations])
-    moments = [np.zeros((2, *bias.shape)) for bias in biases]
-    for first in range(0, len(slices), BATCH):
-        batch = slices[first : first + BATCH]
-        for moment, seen in zip(moments, inputs(batch, training=False), strict=True):
-            values = keras.ops.convert_to_numpy(seen).astype(np.float64)
-            moment += len(batch) / len(slices) * np.stack([values.mean(axis=(0, 1, 2)), (values**2).mean(axis=(0, 1, 2))])
-    for layer, bias, (mean, square) in zip(normalisations, biases, moments, strict=True):
-        variance = square - mean**2
-        layer.set_weights([np.sqrt(variance + layer.epsilon), bias + mean, mean, variance])
+    for layer in _normalisations(network):
+        zero, one, bias = np.zeros(layer.gamma.shape, np.float32), np.ones(layer.gamma.shape, np.float32), folded_at[id(layer.input)]
+        layer.set_weights([np.sqrt(one + layer.epsilon), zero if bias is None else bias, zero, one])
