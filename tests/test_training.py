@@ -116,6 +116,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
     sizes = (training.Stage(0.5, 64, 0.25), training.Stage(0.5, 32, 0.25)) if recipe == "original" else (training.Stage(1.0, 64, 0.25),)
     small = replace(training.RECIPES[recipe], batch_size=2, stages=sizes)
     seen: list[int] = []
+    shares: list[float] = []
     train_step = keras.Model.train_on_batch
 
     def watched(model: keras.Model, images: np.ndarray, *arguments: object, **options: object) -> object:
@@ -135,9 +136,11 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
             if stop_at and line.startswith(stop_at):
                 raise Stop
 
-        return training.train([b, c], [a], small, settings_of(folder), report).get_weights()
+        return training.train([b, c], [a], small, settings_of(folder), report, lambda pace: shares.append(pace.share)).get_weights()
 
     unbroken = run("unbroken")
+    # Two steps of 64 x 64 and two of a quarter of that; the first one, in which the network is compiled, says nothing of the pace.
+    assert shares == pytest.approx([0.8, 0.9, 1.0] if recipe == "original" else [0.5, 0.75, 1.0])
     with pytest.raises(Stop):
         run("broken", stop_at="epoch 2")  # before the last checkpoint is written: step 3 has to be done again
     resumed = run("broken")

@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,9 @@ OF_A_MODEL = (
 """Options of an evaluation that say which model is run, and how."""
 
 DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+FIRST_LINE_S = 60.0
+"""When a training that is not on a terminal first tells how long it will take, by the seconds since its first step."""
 
 
 def say(line: str) -> None:
@@ -246,8 +249,40 @@ def train(options: argparse.Namespace) -> int:
     """Train a model."""
     from gliomask.training.command import run_training  # Keras: seconds and a gigabyte
 
-    run_training(options, _print)
+    with _training_progress() as (report, show):
+        run_training(options, report, show)
     return DONE
+
+
+@contextmanager
+def _training_progress() -> Iterator[tuple[Callable[[str], None], Callable[[Any], None]]]:
+    """Yield what prints a line of a training and what shows its pace.
+
+    That is a bar on a terminal, and in a log a line once a minute has gone; after it the epochs' lines tell it.
+    """
+    from tqdm import tqdm
+
+    told = False
+
+    def report(line: str) -> None:
+        bar.clear()
+        _print(line)
+        sys.stdout.flush()  # a log is looked at while it grows
+
+    def draw(pace: Any) -> None:
+        bar.set_description_str(str(pace), refresh=False)
+        bar.update(pace.share - bar.n)
+
+    def tell_once(pace: Any) -> None:
+        nonlocal told
+        if not told and pace.elapsed_s >= FIRST_LINE_S:
+            told = True
+            report(str(pace))
+
+    in_a_log = not sys.stderr.isatty()
+    # With a delay it is drawn at the first pace and not before: what is refused is refused without a bar.
+    with tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar}| {desc}", miniters=0, delay=1e-9, leave=False, disable=in_a_log) as bar:
+        yield report, tell_once if in_a_log else draw
 
 
 def ensemble(options: argparse.Namespace) -> int:

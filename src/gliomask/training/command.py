@@ -14,12 +14,15 @@ from gliomask.evaluation import Protocol, evaluate_patients
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, bundled_models, find_model, read_record, sha256_of
 from gliomask.segmentation import Segmenter
+from gliomask.training.progress import Pace
 
 LEAKY = "by slice, leaky"
 
 
-def run_training(options: Namespace, report: Callable[[str], None]) -> None:
+def run_training(options: Namespace, report: Callable[[str], None], show: Callable[[Pace], None]) -> None:
     """Train as the command line's options say, or go on with a training that was stopped, and export the result.
+
+    *report* and *show* are called as :func:`gliomask.training.loop.train` calls them.
 
     Raises
     ------
@@ -29,7 +32,7 @@ def run_training(options: Namespace, report: Callable[[str], None]) -> None:
     """
     with TemporaryDirectory(prefix="gliomask-train-") as folder:
         initial = _starting_point(options, Path(folder))
-        _train_and_export(Namespace(**vars(options) | {"initial_weights": initial}), report)
+        _train_and_export(Namespace(**vars(options) | {"initial_weights": initial}), report, show)
 
 
 def _starting_point(options: Namespace, folder: Path) -> Path | None:
@@ -57,7 +60,7 @@ def _starting_point(options: Namespace, folder: Path) -> Path | None:
     return members[options.fold]
 
 
-def _train_and_export(options: Namespace, report: Callable[[str], None]) -> None:
+def _train_and_export(options: Namespace, report: Callable[[str], None], show: Callable[[Pace], None]) -> None:
     training, validation = _divided(options, report)
     seen = _seen_before(options, validation, report)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
@@ -78,7 +81,7 @@ def _train_and_export(options: Namespace, report: Callable[[str], None]) -> None
         initial_weights=options.initial_weights, average_initial=options.average_initial, brain_masks=options.brain_masks,
     )  # fmt: skip
     started = time.monotonic()
-    model = train(training, validation, recipe, settings, report)
+    model = train(training, validation, recipe, settings, report, show)
     history = read_history(options.output)
     plot_history(history, options.output / "history.png")
     model.save(options.output / f"{options.name}.keras")

@@ -24,6 +24,7 @@ from gliomask.preprocess import apply_windows, from_network_grid, to_network_gri
 from gliomask.training.logs import log_history
 from gliomask.training.losses import binary_pixel_accuracy, soft_dice, soft_iou
 from gliomask.training.parity import drawn_slices
+from gliomask.training.progress import Clock, Pace
 from gliomask.training.recipes import Recipe, Stage
 from gliomask.training.restore import restore, set_statistics
 from gliomask.volume import CHANNELS
@@ -86,6 +87,7 @@ def train(
     recipe: Recipe,
     settings: RunSettings,
     report: Callable[[str], None] = lambda line: None,
+    show: Callable[[Pace], None] = lambda pace: None,
 ) -> keras.Model:
     """Return the trained network, float32 and not compiled; resume from the checkpoint in ``settings.output`` if there is one.
 
@@ -98,6 +100,8 @@ def train(
         Who is held out; nobody for a last training, whose scores are those of the folds before it.
     report
         Called with one line of progress after each epoch.
+    show
+        Called after each step with the pace of the training, from a run's second step on.
 
     Raises
     ------
@@ -131,7 +135,9 @@ def train(
     initial = _initial_weights(network, recipe, settings, cases) if network is not None else []
     if initial and not state.step:
         model.set_weights(initial)
-    started, first_step, saved = time.monotonic(), state.step, time.monotonic()
+    sizes = [stage_at(recipe, step / (epochs * steps_per_epoch)).size for step in range(epochs * steps_per_epoch)]
+    clock = Clock(sizes, recipe.batch_size, may_end_earlier=recipe.patience is not None)
+    saved = time.monotonic()
     for images, masks in _batches(cases, recipe, settings.seed, state.step, epochs * steps_per_epoch):
         if _is_over(state.history, recipe, epochs):
             break
@@ -140,11 +146,13 @@ def train(
             state.sums[name] = state.sums.get(name, 0.0) + float(value)
         state.step += 1
         _update_average(state.average, model, recipe.average_decay, state.step)
+        if (pace := clock.after(state.step)) is not None:
+            show(pace)
         if state.step % steps_per_epoch == 0:
             _end_epoch(model, state, held_out, recipe, steps_per_epoch)
             write_history(state.history, settings.output / HISTORY)
             log_history(state.history, settings.output)
-            report(_progress(state, epochs, steps_per_epoch, (time.monotonic() - started) / (state.step - first_step)))
+            report(_progress(state, epochs, clock.after(state.step)))
         if state.step % steps_per_epoch == 0 or time.monotonic() - saved > settings.checkpoint_s:
             _save(model, state, identity, settings.output / CHECKPOINT)
             saved = time.monotonic()
@@ -361,14 +369,10 @@ def _is_over(history: Sequence[dict[str, float]], recipe: Recipe, epochs: int) -
     return recipe.patience is not None and bool(history) and len(history) - 1 - best_epoch(history) >= recipe.patience
 
 
-def _progress(state: RunState, epochs: int, steps_per_epoch: int, seconds_per_step: float) -> str:
+def _progress(state: RunState, epochs: int, pace: Pace | None) -> str:
     row = state.history[-1]
-    left = (epochs * steps_per_epoch - state.step) * seconds_per_step
     validated = f"  validation Dice {row['val_dice']:.4f}" if "val_dice" in row else ""
-    return (
-        f"epoch {int(row['epoch'])}/{epochs}  loss {row['loss']:.4f}{validated}"
-        f"  {1 / seconds_per_step:.2f} steps/s  {left / 60:.0f} min left"
-    )
+    return f"epoch {int(row['epoch'])}/{epochs}  loss {row['loss']:.4f}{validated}" + ("" if pace is None else f"  {pace}")
 
 
 def _identity(
