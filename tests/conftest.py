@@ -4,7 +4,8 @@ import errno
 import io
 import os
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,17 @@ from PIL import Image
 from gliomask import Segmenter, Volume, draw_phantom
 
 REPOSITORY = Path(__file__).parents[1]
+
+LONG = (
+    *("test_training_command.py", "test_training.py", "test_restore.py", "test_benchmarks.py"),
+    *("test_round_trip.py", "test_app_browser.py", "test_app.py", "test_quantise.py"),
+)
+"""Files with tests of many seconds."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring forward the files that take long: started last, one of them would keep one core busy and leave the others idle."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +39,7 @@ def segmenter() -> Segmenter:
     return Segmenter()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_slices(phantom: Volume) -> Callable[..., Path]:
     """Return a function that writes some of the phantom's slices into a folder as TIFF."""
 
@@ -95,10 +107,22 @@ def lgg_patients(lgg: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def dataset(tmp_path: Path, write_slices: Callable[..., Path]) -> Path:
-    """Three patients of two slices each, with a split that holds the first out."""
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory, write_slices: Callable[..., Path]) -> Path:
+    """Three patients of two slices each, to be read alone, with a split that holds the first out."""
+    folder = tmp_path_factory.mktemp("dataset")
     for name in "abc":
-        write_slices(tmp_path / "data" / name, (5, 1), stem=name, masks=True)
-    (tmp_path / "split.csv").write_text("patient,fold\na,0\nb,1\nc,1\n")
-    return tmp_path / "data"
+        write_slices(folder / "data" / name, (5, 1), stem=name, masks=True)
+    (folder / "split.csv").write_text("patient,fold\na,0\nb,1\nc,1\n")
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def small_batches() -> Iterator[None]:
+    """Every recipe of `gliomask train` takes steps of two slices of 64 x 64, for tests of what is around the steps."""
+    from gliomask.training.recipes import RECIPES, Stage
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, recipe in RECIPES.items():
+            patch.setitem(RECIPES, name, replace(recipe, batch_size=2, stages=(Stage(1.0, 64, 0.25),)))
+        yield

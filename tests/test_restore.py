@@ -94,7 +94,9 @@ def test_a_network_that_computes_something_else_is_not_taken(
         module.restore(exported[1], FAST.network(8), slices())
 
 
-def test_a_training_starts_from_exported_networks(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_starts_from_exported_networks(
+    small_batches: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from gliomask.cli import main
 
     def run(output: str, fold: str, *initial: str) -> int:
@@ -118,7 +120,7 @@ def test_a_training_starts_from_exported_networks(dataset: Path, tmp_path: Path,
     assert "best: no such file" in capsys.readouterr().err
 
 
-def test_a_training_goes_on_from_the_bundled_network(dataset: Path, tmp_path: Path) -> None:
+def test_a_training_goes_on_from_the_bundled_network(small_batches: None, dataset: Path, tmp_path: Path) -> None:
     from gliomask.cli import main
 
     sizes = ("--epochs", "1", "--steps-per-epoch", "1", "--average-initial", "--recipe", "fast-dice")

@@ -1,0 +1,199 @@
+import contextlib
+import csv
+import io
+import json
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gliomask import InputError, ModelError, Segmenter, Volume
+from gliomask.evaluation.cross_validation import fold_models
+from gliomask.models import find_model
+from gliomask.preprocess import Normalisation
+
+pytest.importorskip("keras", reason="training's extra is not installed: pip install 'gliomask[train]'")
+
+
+def command(dataset: Path, output: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "gliomask", "train", str(dataset), "--split", str(dataset.parent / "split.csv"),
+        "--output", str(output), "--width", "4", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def of_everybody(small_batches: None, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A training with `fast` that holds nobody out: its folder, and what it told."""
+    from gliomask.cli import main
+
+    output, told = tmp_path_factory.mktemp("everybody"), io.StringIO()
+    sizes = ("--width", "8", "--epochs", "2", "--steps-per-epoch", "1")
+    with contextlib.redirect_stdout(told):
+        assert main(["train", str(dataset), *nobody_held_out(dataset), "--output", str(output), *sizes]) == 0
+    return output, told.getvalue()
+
+
+def nobody_held_out(dataset: Path) -> tuple[str, ...]:
+    return "--split", str(dataset.parent / "split.csv"), "--fold", "none"
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    first = subprocess.Popen(
+        command(dataset, output, "--epochs", "4", "--steps-per-epoch", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 240
+    while not (output / "checkpoint.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    second = subprocess.run(
+        command(dataset, output, "--epochs", "4", "--steps-per-epoch", "1", "--name", "mine"), capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 0, second.stderr
+    assert "resumed at step" in second.stdout
+    unbroken = subprocess.run(
+        command(dataset, tmp_path / "unbroken", "--epochs", "4", "--steps-per-epoch", "1"), capture_output=True, text=True, check=False
+    )
+    assert unbroken.returncode == 0, unbroken.stderr
+    assert (tmp_path / "unbroken" / "history.csv").read_bytes() == (output / "history.csv").read_bytes()
+    same_weights(tmp_path / "unbroken" / "model.keras", output / "mine.keras")
+    with (output / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert {"loss", "soft_dice", "soft_iou", "binary_pixel_accuracy", "val_dice", "val_iou", "val_accuracy"} <= set(rows[0])
+    assert (output / "history.png").stat().st_size > 10_000
+    record = find_model(output / "mine.onnx")
+    assert record.training["patients"] == ["b", "c"]
+    assert len(record.scores["held_out"]) == 4
+    assert json.loads((output / "mine.json").read_text())["scores"]["export_difference"] < 1e-3
+    keras_file(output / "mine.keras")
+
+
+def same_weights(one: Path, other: Path) -> None:
+    """Two .keras files hold the same weights, bit for bit."""
+    from keras.saving import load_model
+
+    pairs = zip(*(load_model(path, compile=False).get_weights() for path in (one, other)), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def keras_file(path: Path) -> None:
+    """A .keras file runs through Keras, with its record beside it or, like another project's, without."""
+    slices = np.zeros((2, 100, 80), np.uint8)
+    slices[:, 20:60, 20:60] = 150
+    path.with_suffix(".json").unlink()
+    segmenter = Segmenter(path, force=True)  # boxes are no heads
+    assert segmenter.engine.description.startswith("Keras")
+    assert segmenter.model.normalisation == Normalisation("full_scale")
+    assert segmenter.segment(slices).mask.shape == (2, 100, 80)
+    path.write_bytes(b"no archive")
+    with pytest.raises(ModelError, match="not a model that Keras"):
+        Segmenter(path)
+
+
+def test_a_leaky_training_says_so(small_batches: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gliomask.cli import main
+
+    sizes = ("--width", "4", "--epochs", "1", "--steps-per-epoch", "1", "--recipe", "original")
+    assert main(["train", str(dataset), "--leaky", "--output", str(tmp_path / "run"), *sizes]) == 0
+    assert "how well the network remembers" in capsys.readouterr().out
+    record = find_model(tmp_path / "run" / "model.onnx")
+    assert record.training["held_out_fold"] is None and record.training["split"] == "by slice, leaky"
+    assert set(record.scores["reference_project"]) == {"split", "slices", "dice", "iou", "pixel_accuracy"}
+    assert "held_out" not in record.scores and len(record.training["history"]) == 1
+    with pytest.raises(InputError, match="proves nothing"):
+        fold_models(tmp_path)
+    from dataclasses import replace
+
+    from gliomask.dataset import divide_slices, index_dataset
+
+    # The table of docs/leak.py scores the same held-out slices, and their masks beside them; all are in one batch here.
+    made = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "leak.py"))
+    (what, split, parameters, epochs, *figures) = made["row"](record, index_dataset(dataset))
+    assert (what, split, parameters, epochs) == ("original", "by slice, leaky", "0.12 M", "1")
+    cases = [patient.load() for patient in divide_slices(index_dataset(dataset))[1]]
+    y = np.concatenate([reference for _, reference in cases])
+    p = np.concatenate([Segmenter(record, force=True).segment(Volume(images)).probability for images, _ in cases])
+    wanted = []
+    for q in (p, (p >= 0.5).astype(np.float32)):
+        shared, both = (y * q).sum(), y.sum() + q.sum()
+        wanted += [(2 * shared + 100) / (both + 100), (shared + 100) / (both - shared + 100)]
+    wanted.insert(2, ((p >= 0.5) == y).mean())
+    assert [float(figure) for figure in figures] == pytest.approx(wanted, abs=6e-4)
+    with pytest.raises(SystemExit, match="not trained on one split"):
+        made["held_out_of"](replace(record, training={"members": [record.training, {"split": "lgg_folds.csv", "held_out_fold": "0"}]}), [])
+    with pytest.raises(SystemExit, match="nobody in the dataset was held out"):
+        made["held_out_of"](replace(record, training={**record.training, "split": "split.csv"}), [])
+
+
+def test_a_last_training_holds_nobody_out_and_has_no_scores(
+    of_everybody: tuple[Path, str], dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gliomask.cli import main
+
+    run, told = of_everybody
+    assert "3 patients to train on, nobody held out" in told and "not scored, as nobody was held out" in told
+    record = find_model(run / "model.onnx")
+    assert record.training["patients"] == ["a", "b", "c"] and record.training["held_out_fold"] is None
+    assert set(record.scores) == {"export_difference"}
+    assert all("val_dice" not in row for row in record.training["history"])
+    assert (run / "history.png").stat().st_size > 5_000
+    assert main(["train", str(dataset), *nobody_held_out(dataset), "--output", str(tmp_path / "other"), "--recipe", "original"]) == 1
+    assert "stops by the scores of held-out patients" in capsys.readouterr().err
+
+
+def test_the_last_round_goes_on_from_fast_for_the_overlap_alone(of_everybody: tuple[Path, str], dataset: Path, tmp_path: Path) -> None:
+    from gliomask.cli import main
+
+    first, _ = of_everybody
+    last = ("--recipe", "fast-dice", "--width", "8", "--epochs", "1", "--steps-per-epoch", "1")
+    initial = ("--initial-weights", str(first / "model.keras"), "--average-initial")
+    assert main(["train", str(dataset), *nobody_held_out(dataset), "--output", str(tmp_path), *last, *initial]) == 0
+    for row in find_model(first / "model.onnx").training["history"]:
+        assert row["loss"] > 1.1 * (1.0 - row["soft_dice"])
+    (row,) = find_model(tmp_path / "model.onnx").training["history"]
+    assert row["loss"] == pytest.approx(1.0 - row["soft_dice"], abs=1e-3)
+    assert find_model(tmp_path / "model.onnx").recipe == "fast-dice"
+
+
+def test_whom_initial_weights_had_seen_is_known_from_their_record(
+    small_batches: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gliomask.cli import main
+
+    def run(output: str, fold: str, *initial: str) -> int:
+        sizes = ("--width", "4", "--epochs", "1", "--steps-per-epoch", "1", "--recipe", "original")
+        split = ("--split", str(dataset.parent / "split.csv"), "--fold", fold)
+        return main(["train", str(dataset), *split, "--output", str(tmp_path / output), *sizes, *initial])
+
+    first = tmp_path / "first" / "model.keras"
+    assert run("first", "0") == 0
+    assert run("more", "0", "--initial-weights", str(first)) == 0
+    more = find_model(tmp_path / "more" / "model.onnx")
+    assert more.training["patients"] == find_model(tmp_path / "first" / "model.onnx").training["patients"]
+    assert not more.started_from_unknown
+
+    assert run("other", "1", "--initial-weights", str(first)) == 1
+    told = capsys.readouterr()
+    assert "patients of fold 1" in told.err and "who would be held out" in told.err
+    assert not (tmp_path / "other" / "checkpoint.npz").exists()
+
+    alone = shutil.copy(first, tmp_path / "alone.keras")
+    assert run("unknown", "1", "--initial-weights", str(alone)) == 0
+    assert "no record beside it tells whom it was trained on" in capsys.readouterr().out
+    assert find_model(tmp_path / "unknown" / "model.onnx").started_from_unknown
+    assert run("on", "1", "--initial-weights", str(tmp_path / "unknown" / "model.keras")) == 0
+    assert find_model(tmp_path / "on" / "model.onnx").started_from_unknown
+
+    capsys.readouterr()
+    assert run("nothing", "0", "--initial-weights", str(tmp_path / "none.keras")) == 1
+    told = capsys.readouterr()
+    assert "none.keras: no such file" in told.err and "no record" not in told.out
