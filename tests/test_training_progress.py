@@ -42,6 +42,8 @@ def test_time_left_is_told_as_people_do(left_s: float, words: str) -> None:
 
 
 def test_a_log_gets_one_line_before_the_epochs(capsys: pytest.CaptureFixture[str]) -> None:
+    with commands._training_progress() as (_, show):
+        show(Pace(1.0, 2.0, 61.0, 0.0))  # its epoch's line is next
     with commands._training_progress() as (report, show):
         for second in range(0, 300, 7):
             show(Pace(second / 600, 2.0, float(second), 600.0 - second))

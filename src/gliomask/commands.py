@@ -275,7 +275,7 @@ def _training_progress() -> Iterator[tuple[Callable[[str], None], Callable[[Any]
 
     def tell_once(pace: Any) -> None:
         nonlocal told
-        if not told and pace.elapsed_s >= FIRST_LINE_S:
+        if not told and pace.elapsed_s >= FIRST_LINE_S and pace.left_s > 0:
             told = True
             report(str(pace))
 
