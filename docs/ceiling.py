@@ -8,7 +8,8 @@ the reference has put right in one way at a time: no lesion where there is none,
 the best threshold of each patient, outlines forgiven where they are off by a pixel or two. Then what
 the reference's own outline costs where it is moved by one pixel all around, and the mean without the
 patients who score lowest. A second table tells how far from the reference's tumour the slices lie in
-which something is marked and the reference has nothing.
+which something is marked and the reference has nothing; a third, how many of the lesions beside the
+largest touch the reference, by their size, those too that are left out of the masks.
 """
 
 from collections import Counter, defaultdict
@@ -35,6 +36,8 @@ IN_PLANE = generate_binary_structure(2, 1)[None]
 
 THRESHOLDS = np.arange(0.05, 1.0, 0.05)
 LOWEST = 10
+SHARES = (0.0, 0.01, 0.03, 0.1, 0.3)
+"""Where the classes of lesions beside the largest begin, as shares of the largest."""
 
 
 def main() -> None:
@@ -49,9 +52,11 @@ def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str,
     scores: dict[str, list[float]] = defaultdict(list)
     away: Counter[int] = Counter()
     clean_slices = 0
+    beside: list[tuple[float, bool]] = []
     for fold, patient in tqdm(patients):
         images, reference = patient.load()
         result = segmenters[fold].segment(Volume(images))
+        beside += beside_the_largest(result.with_threshold(result.threshold, all_lesions=True).mask, reference)
         distances = slices_away(reference)
         away.update(distances[result.mask.any(axis=(1, 2)) & (distances > 0)].tolist())
         clean_slices += int((distances > 0).sum())
@@ -72,6 +77,19 @@ def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str,
     print_head(["slices away from the reference's nearest", "marked", "of all tumour-free slices"])
     for what, number in (("1", away[1]), ("2", away[2]), ("3 or more", away.total() - away[1] - away[2])):
         print_row([what, str(number), f"{100 * number / clean_slices:.1f} %"])
+    print_head(["lesions beside the largest, of its size", "how many", "that touch the reference"])
+    for low, high in zip(SHARES, (*SHARES[1:], 1.0), strict=True):
+        inside = [touches for share, touches in beside if low <= share < high or share == high == 1.0]
+        print_row([f"{100 * low:g} to {100 * high:g} %", str(len(inside)), str(sum(inside))])
+
+
+def beside_the_largest(mask: Mask, reference: Mask) -> list[tuple[float, bool]]:
+    """Return for each lesion of a mask but the largest its size as a share of the largest's, and whether it touches the reference."""
+    labels, _ = components(mask)
+    sizes = np.bincount(labels.ravel())[1:]
+    touching = np.bincount(labels[reference], minlength=sizes.size + 1)[1:] > 0
+    others = np.argsort(-sizes, kind="stable")[1:]
+    return [(float(sizes[n] / sizes.max()), bool(touching[n])) for n in others]
 
 
 def put_right(mask: Mask, reference: Mask) -> dict[str, Mask]:

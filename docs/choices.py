@@ -42,19 +42,19 @@ class Choice(NamedTuple):
         """Return the mask ``(z, y, x)`` of a case's probabilities."""
         distance_mm = slice_distance_mm(len(probability))
         smooth = smooth_across_slices(probability, self.smoothing_mm, distance_mm)
-        mask = without_satellites(smooth >= self.threshold, self.smallest_share, distance_mm)[0]
+        mask = without_satellites(smooth >= self.threshold, Postprocessing(smallest_share=self.smallest_share), distance_mm)
         return mask & (mask.sum(axis=(1, 2), keepdims=True) >= self.smallest_in_slice)
 
 
 CHOICES = (
     Choice(),
     Choice(mirrored=True),
-    *(Choice(smallest_share=share) for share in (0.05, 0.1, 0.2)),
-    *(Choice(smoothing_mm=mm, smallest_share=0.1) for mm in (1.5, 2.0, 2.5, 3.0, 4.0)),
-    *(Choice(smoothing_mm=2.0, threshold=t, smallest_share=0.1) for t in (0.2, 0.3, 0.4, 0.6)),
-    *(Choice(smoothing_mm=2.0, smallest_share=share) for share in (0.05, 0.2)),
-    *(Choice(smoothing_mm=2.0, smallest_share=0.1, smallest_in_slice=pixels) for pixels in (20, 80, 120)),
-    Choice(True, 2.0, 0.5, 0.1),
+    Choice(smallest_share=0.3),
+    *(Choice(smoothing_mm=2.0, smallest_share=share) for share in (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)),
+    *(Choice(smoothing_mm=mm, smallest_share=0.3) for mm in (1.5, 2.5, 3.0, 4.0)),
+    *(Choice(smoothing_mm=2.0, threshold=t, smallest_share=0.3) for t in (0.2, 0.3, 0.4, 0.6)),
+    *(Choice(smoothing_mm=2.0, smallest_share=0.3, smallest_in_slice=pixels) for pixels in (20, 80, 120)),
+    Choice(True, 2.0, 0.5, 0.3),
 )
 
 

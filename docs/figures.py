@@ -2,10 +2,9 @@
 
     python docs/figures.py [EVALUATION ...]
 
-Whatever stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` in the two files is replaced. The
-record is written by ``gliomask train`` with scores of the fold that was held out. Each EVALUATION is
-an ``evaluation.json`` of ``gliomask evaluate --output`` whose scores are put into the record first:
-those of a cross-validation beside the others, those of the bundled model in place of the same input's.
+Whatever stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` in the two files is replaced. Each
+EVALUATION is an ``evaluation.json`` of ``gliomask evaluate --cross-validation ensemble --output``, whose
+scores are put into the record of the bundled model first, in place of those of the same input.
 """
 
 import json
@@ -16,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gliomask.commands import fold_runs
+from gliomask.evaluation.cross_validation import fold_models
 from gliomask.evaluation.outcome import SCHEMA
-from gliomask.evaluation.scores import HELD_OUT
-from gliomask.evaluation.summary import compact
+from gliomask.evaluation.scores import HELD_OUT, INSTITUTIONS
+from gliomask.evaluation.summary import compact, compact_groups
 from gliomask.io import write_text
 from gliomask.models import DEFAULT, ModelRecord, bundled_models
 from gliomask.surfaces import TOLERANCE
@@ -29,41 +30,52 @@ ALL, FLAIR = "all three channels, whole volumes", "FLAIR alone, whole volumes"
 CROSS_VALIDATION = "cross_validation"
 
 Scores = Mapping[str, Any]
+Rows = Mapping[str, Scores]
 
 
 def sections(record: ModelRecord) -> dict[str, str]:
     """Return the text of each section by its name."""
-    held_out: dict[str, Scores] = dict(record.scores.get("held_out", {}))
-    crossed: dict[str, Scores] = dict(record.scores.get(CROSS_VALIDATION, {}))
+    crossed: Rows = record.scores.get(CROSS_VALIDATION, {})
     return {
-        "headline": _headline(held_out, crossed),
-        "scores": _table(held_out) if held_out else "",
+        "headline": _headline(crossed),
         CROSS_VALIDATION: _cross_validation(crossed),
+        "groups": _groups(crossed),
         "confidence": _confidence(record.scores.get("confidence", {})),
         "training": _training(record),
         "quantised": _quantised(record),
     }
 
 
-def with_evaluation(record: ModelRecord, content: Mapping[str, Any]) -> ModelRecord:
+def with_evaluation(record: ModelRecord, content: Mapping[str, Any], members: Mapping[str, str]) -> ModelRecord:
     """Return the record with the scores of an ``evaluation.json`` in it.
+
+    Parameters
+    ----------
+    members
+        SHA-256 of the networks of the cross-validation that is told of, by the fold that each never saw.
 
     Raises
     ------
     ValueError
-        It is of another version, of another model, or of patients that are not all held out.
+        It is of another version, no cross-validation of these networks, or of patients that are not all held out.
     """
     if content.get("schema") != SCHEMA:
         raise ValueError(f"an evaluation of the schema {content.get('schema')}; expected {SCHEMA}")
     if set(content["over_all"]) != {HELD_OUT}:
         raise ValueError(f"holds patients that are {', '.join(content['over_all'])}; expected held-out ones alone")
-    crossed = content["kind"] == "cross-validation"
-    if not crossed and [model["sha256"] for model in content["models"]] != [record.sha256]:
-        raise ValueError(f"is of another model than {record.name}")
+    if {model["fold"]: model["sha256"] for model in content["models"]} != members:
+        raise ValueError(f"{content['subject']}: is no cross-validation of the members of the bundled ensemble")
     errors = {region: found["expected_calibration_error"] for region, found in content["calibration"][HELD_OUT].items()}
-    entry = compact(content["over_all"][HELD_OUT], errors)
-    part = CROSS_VALIDATION if crossed else "held_out"
-    return replace(record, scores={**record.scores, part: {**record.scores.get(part, {}), content["input"]: entry}})
+    groups = {name: compact_groups(content[name][HELD_OUT]) for name in ("by_institution", "by_size")}
+    entry = compact(content["over_all"][HELD_OUT], errors) | groups
+    crossed = {**record.scores.get(CROSS_VALIDATION, {}), content["input"]: entry}
+    return replace(record, scores={**record.scores, CROSS_VALIDATION: crossed})
+
+
+def bundled_members() -> dict[str, str]:
+    """Return the SHA-256 of the bundled ensemble's members by the fold that each never saw."""
+    with fold_runs(Path("ensemble")) as runs:
+        return {fold: model.sha256 for fold, model in fold_models(runs).items()}
 
 
 def filled(text: str, replacements: dict[str, str]) -> str:
@@ -75,19 +87,13 @@ def filled(text: str, replacements: dict[str, str]) -> str:
     return text
 
 
-def _headline(held_out: Mapping[str, Scores], crossed: Mapping[str, Scores]) -> str:
-    scores = crossed if ALL in crossed else held_out
-    whole, alone = scores[ALL], scores.get(FLAIR)
+def _headline(crossed: Rows) -> str:
+    whole, alone = crossed[ALL], crossed.get(FLAIR)
     low, high = whole["mean_dice_95"]
-    whom = (
-        f"On {whole['patients']} patients in cross-validation by patient, each scored by a model of the same recipe that was not trained\n"
-        "on the patient"
-        if scores is crossed
-        else f"On {whole['patients']} patients that it was not trained on (fold 0 of the committed split by\npatient)"
-    )
     flair = f"; from FLAIR alone the mean is {alone['mean_dice']:.3f}" if alone else ""
     return (
-        f"{whom}, the mean Dice per patient is **{whole['mean_dice']:.3f}** (95 % interval {low:.3f} to {high:.3f}), the median "
+        f"On {whole['patients']} patients in cross-validation by patient, each scored by a model of the same recipe that was not trained\n"
+        f"on the patient, the mean Dice per patient is **{whole['mean_dice']:.3f}** (95 % interval {low:.3f} to {high:.3f}), the median "
         f"{whole['median_dice']:.3f},\nthe lowest {whole['lowest_dice']:.3f}{flair}. "
         f"In {100 * whole['marked_clean_slices_share']:.1f} % of their {whole['clean_slices']} tumour-free slices\nsomething is marked."
     )
@@ -104,12 +110,15 @@ def _with_interval(name: str) -> Callable[[Scores], str]:
 COLUMNS: tuple[tuple[str, Callable[[Scores], str]], ...] = (
     ("Dice, mean (95 %)", _with_interval("dice")),
     ("median", lambda s: f"{s['median_dice']:.3f}"),
+    ("quartiles", lambda s: " to ".join(f"{quartile:.3f}" for quartile in s["quartiles_dice"])),
     ("lowest", lambda s: f"{s['lowest_dice']:.3f}"),
     ("IoU, mean", lambda s: f"{s['mean_iou']:.3f}"),
     ("sensitivity, mean", lambda s: f"{s['mean_sensitivity']:.3f}"),
     ("precision, mean", lambda s: f"{s['mean_precision']:.3f}"),
     ("HD95, median, px", lambda s: f"{s['median_hd95']:.1f}"),
     (f"surface Dice at {TOLERANCE:g} px, mean", lambda s: f"{s['mean_surface_dice']:.3f}"),
+    ("area error, mean", lambda s: f"{100 * s['mean_area_error']:+.0f} %"),
+    ("size of the area error, mean", lambda s: f"{100 * s['mean_absolute_area_error']:.0f} %"),
     ("pixel accuracy", lambda s: f"{s['mean_pixel_accuracy']:.4f}"),
     ("Dice, pooled", lambda s: f"{s['pooled_dice']:.3f}"),
     ("tumour slices found", lambda s: f"{100 * s['found_tumour_slices_share']:.1f} % of {s['tumour_slices']}"),
@@ -117,29 +126,40 @@ COLUMNS: tuple[tuple[str, Callable[[Scores], str]], ...] = (
 )
 
 
-def _table(rows: Mapping[str, Scores]) -> str:
-    """Return a row for each input; scores that no record of these rows has yet are left out."""
-    cells = {title: [_cell(cell, s) for s in rows.values()] for title, cell in COLUMNS}
-    shown = {title: column for title, column in cells.items() if any(column)}
-    lines = [f"| input | {' | '.join(shown)} |", f"| {' | '.join(['---'] * (len(shown) + 1))} |"]
-    lines += [f"| {name} | {' | '.join(column[n] or '-' for column in shown.values())} |" for n, name in enumerate(rows)]
+GROUP_COLUMNS: tuple[tuple[str, Callable[[Scores], str]], ...] = (
+    ("patients", lambda s: f"{s['patients']}"),
+    ("Dice, mean (95 %)", lambda s: _with_interval("dice")(s) if s["patients"] > 1 else f"{s['mean_dice']:.3f}"),
+    *((title, cell) for title, cell in COLUMNS if title in ("median", "lowest", "sensitivity, mean", "precision, mean")),
+    COLUMNS[-1],
+)
+
+
+def _table(head: str, rows: Rows, columns: Sequence[tuple[str, Callable[[Scores], str]]]) -> str:
+    """Return a row for each way of input or group; a score that is not defined is a dash."""
+    lines = [f"| {head} | {' | '.join(title for title, _ in columns)} |", f"| {' | '.join(['---'] * (len(columns) + 1))} |"]
+    lines += [f"| {name} | {' | '.join(_cell(cell, scores) for _, cell in columns)} |" for name, scores in rows.items()]
     return "\n".join(lines)
 
 
 def _cell(cell: Callable[[Scores], str], scores: Scores) -> str:
     try:
         return cell(scores)
-    except (KeyError, TypeError):  # records of earlier versions lack it; a score that is not defined is None
-        return ""
+    except TypeError:  # a score that is defined for nobody is None
+        return "-"
 
 
-def _cross_validation(crossed: Mapping[str, Scores]) -> str:
-    """Return the table of a cross-validation; nothing while the record has none."""
-    if not crossed:
-        return ""
-    patients = next(iter(crossed.values()))["patients"]
+def _cross_validation(crossed: Rows) -> str:
+    patients = crossed[ALL]["patients"]
     told = f"Cross-validated over {patients} patients, each scored by the model of this recipe that was trained without the patient's fold:"
-    return f"{told}\n\n{_table(crossed)}"
+    return f"{told}\n\n{_table('input', crossed, COLUMNS)}"
+
+
+def _groups(crossed: Rows) -> str:
+    """Return the first row of the cross-validation by institution and by the size of the reference."""
+    whole = crossed[ALL]
+    institutions = {INSTITUTIONS.get(name, name): scores for name, scores in whole["by_institution"].items()}
+    sizes = {f"{name}, {s['from_pixels']:,} to {s['to_pixels']:,} px": s for name, s in whole["by_size"].items()}
+    return _table(f"{ALL}, by institution and by the reference's size", institutions | sizes, GROUP_COLUMNS)
 
 
 def _confidence(found: Mapping[str, Any]) -> str:
@@ -192,9 +212,10 @@ def _quantised(record: ModelRecord) -> str:
 def main(evaluations: Sequence[str]) -> None:
     """Put the evaluations into the record and rewrite the documents."""
     record = bundled_models()[DEFAULT]
-    for path in evaluations:
-        record = with_evaluation(record, json.loads(Path(path).read_text(encoding="utf-8")))
     if evaluations:
+        members = bundled_members()
+        for file in evaluations:
+            record = with_evaluation(record, json.loads(Path(file).read_text(encoding="utf-8")), members)
         write_text(record.to_json(), record.path.with_suffix(".json"))
     replacements = sections(record)
     for name in DOCUMENTS:

@@ -165,6 +165,7 @@ class TestSettings:
         before = headings(page)[0]
         page.slider(key="threshold").set_value(0.99).run()
         assert headings(page)[0] != before
+        page.toggle(key="all lesions").set_value(True).run()
         page.slider(key="opacity").set_value(80).run()
         page.slider(key="window").set_value((10, 60)).run()
         page.segmented_control(key="view").set_value("Coronal").run()

@@ -36,11 +36,12 @@ from gliomask.app.desk import Desk
 from gliomask.app.disk import Disk
 from gliomask.app.keep import Keep
 from gliomask.app.uploads import Group, Received
-from gliomask.app.wording import agreement, area_phrases, headline, ml, overall, progress
+from gliomask.app.wording import agreement, area_phrases, cautions, headline, ml, overall, progress
 from gliomask.app.work import Progress, Workroom
 from gliomask.engine import OnnxEngine
 from gliomask.io.nifti import write_nifti
 from gliomask.measure import area_pixels
+from gliomask.segmentation import Segmentation
 
 LESION = 6  # the phantom's slice with most tumour
 PATIENCE_S = 120.0
@@ -653,3 +654,14 @@ class TestWording:
     def test_stored_names_and_folders_are_restored(self) -> None:
         names = Names(Path("/tmp/x"), {"upload-0001": "Jane"})
         assert names.restore("/tmp/x/upload-0001.png: bad (upload-0001.png)") == "Jane.png: bad (Jane.png)"
+
+    def test_what_is_left_out_is_told_and_can_be_looked_at(self, segmenter: Segmenter) -> None:
+        probability = np.zeros((1, 40, 40), np.float32)
+        probability[0, 4:24, 4:24], probability[0, 30, 30:35] = 0.9, 0.8
+        found = Found(Segmentation(Volume(np.zeros((1, 40, 40, 1), np.uint8), "head"), probability, 0.5, segmenter.model, "", 0.0))
+        told = "1 lesion small beside the largest is left out, of 5 voxels (slice 1). Most such marks are false; All lesions shows them."
+        assert told in cautions(found.at(0.5), True)
+        everything = found.at(0.5, all_lesions=True)
+        assert (int(found.at(0.5).mask.sum()), int(everything.mask.sum())) == (400, 405)
+        assert told not in cautions(everything, True)
+        assert found.at(0.5, all_lesions=True) is found.at(0.5, all_lesions=True), "kept, as it was last looked at"

@@ -54,3 +54,11 @@ def test_slices_count_from_the_nearest_with_tumour(ceiling: dict[str, Any]) -> N
     assert ceiling["slices_away"](mask).tolist() == [6] * 6
     mask[1, 2, 2] = mask[2, 0, 0] = True
     assert ceiling["slices_away"](mask).tolist() == [1, 0, 0, 1, 2, 3]
+
+
+def test_lesions_beside_the_largest_touch_the_reference_or_not(ceiling: dict[str, Any]) -> None:
+    reference, mask = np.zeros((2, 3, 40, 40), bool)
+    mask[1, 10:20, 10:20], mask[1, 30:35, 30:35], mask[0, 2, 2] = True, True, True
+    reference[1, 34, 34:38] = True
+    assert ceiling["beside_the_largest"](mask, reference) == [(0.25, True), (0.01, False)]
+    assert ceiling["beside_the_largest"](reference, reference) == ceiling["beside_the_largest"](mask & False, reference) == []

@@ -343,6 +343,9 @@ def test_lesions_left_out_are_told() -> None:
     content = {"notes": ["n"], "min_lesion_ml": 30.0, "removed": {"lesions": 1, "volume_ml": 24.93}}
     assert batch.Outcome("a", "done", content).notes == ("n", "1 lesion under 30 ml (24.9 ml in all) left out")
     assert batch.Outcome("a", "failed", None).notes == ()
+    satellite = {"voxels": 9, "volume_ml": 0.5, "slice_range": [4, 4], "laterality": None}
+    (told,) = batch.Outcome("a", "done", {"satellites": 1, "largest_satellites": [satellite]}).notes
+    assert told == "1 lesion small beside the largest is left out, of 0.500 ml (slice 5); --all-lesions keeps them"
 
 
 def test_a_refused_second_run_leaves_the_numbers_of_the_first(tmp_path: Path, write_slices: Write) -> None:

@@ -4,7 +4,7 @@ import pytest
 from gliomask.confidence import AgreementModel, Calibration, entropy, features
 from gliomask.evaluation import fitting
 from gliomask.evaluation.fitting import FittingCase, fit_agreement, fit_calibration
-from gliomask.postprocess import from_log_odds, log_odds
+from gliomask.postprocess import Postprocessing, from_log_odds, log_odds
 
 
 def test_calibration_follows_its_curve_there_and_back() -> None:
@@ -102,7 +102,7 @@ def test_fits_are_checked_on_folds_that_they_have_not_seen(monkeypatch: pytest.M
     fit = fitting.fit
     monkeypatch.setattr(fitting, "fit", watched)
     cases = [overconfident(seed, fold) for seed, fold in enumerate("aabbcc")]
-    predictions, found = fitting.cross_fitted(cases, [fitting.described(case, smallest_share=0.0) for case in cases])
+    predictions, found = fitting.cross_fitted(cases, [fitting.described(case, Postprocessing()) for case in cases])
     assert seen == [{"b", "c"}, {"a", "c"}, {"a", "b"}]
     assert [p.patient for p in predictions] == [case.patient for case in cases]
     errors, curves = found["calibration_error"], found["reliability"]

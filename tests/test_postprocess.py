@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gliomask.postprocess import (
+    Postprocessing,
     from_log_odds,
     log_odds,
     slice_distance_mm,
@@ -59,21 +60,30 @@ def lesions(*sizes: int) -> np.ndarray:
 
 
 def test_satellites_are_smaller_than_a_share_of_the_largest() -> None:
-    kept, left_out = without_satellites(lesions(100, 10, 9, 1), 0.1)
-    assert (int(kept.sum()), left_out) == (110, 2)
-    assert not without_satellites(lesions(100, 10), 0.2)[0][0, 2].any()
+    mask = lesions(100, 10, 9, 1).repeat(2, axis=0)
+    assert without_satellites(mask, Postprocessing(smallest_share=0.1)).sum() == 220
+    assert without_satellites(mask, Postprocessing(smallest_share=0.2)).sum() == 200
 
 
 def test_no_share_or_an_empty_mask_changes_nothing() -> None:
-    mask = lesions(100, 1)
-    assert without_satellites(mask, 0.0) == (mask, 0)
-    assert without_satellites(np.zeros((2, 3, 3), bool), 0.5)[1] == 0
+    for mask in (lesions(100, 1), lesions(100, 1).repeat(2, axis=0)):
+        np.testing.assert_array_equal(without_satellites(mask, Postprocessing()), mask)
+    assert not without_satellites(np.zeros((2, 3, 3), bool), Postprocessing(smallest_share=0.5)).any()
+
+
+@pytest.mark.parametrize("distance_mm", [5.0, 30.0])
+def test_a_slice_by_itself_has_a_share_of_its_own(distance_mm: float) -> None:
+    processing = Postprocessing(smallest_share=0.5, smallest_share_in_slice=0.1)
+    assert without_satellites(lesions(100, 10, 9), processing, distance_mm).sum() == 110
+    far = distance_mm > 10.0
+    assert without_satellites(lesions(100, 10, 9).repeat(2, axis=0), processing, distance_mm).sum() == (220 if far else 200)
 
 
 def test_slices_far_apart_are_judged_one_by_one() -> None:
     mask = np.concatenate([lesions(100, 1), lesions(5, 1)[..., :5].repeat(20, axis=-1)], axis=0)
     mask[1] = False
     mask[1, 0, :5] = True  # all that the second slice has, and a twentieth of the first's
-    assert without_satellites(mask, 0.1, distance_mm=30.0)[0][1].sum() == 5
+    processing = Postprocessing(smallest_share=0.1, smallest_share_in_slice=0.1)
+    assert without_satellites(mask, processing, distance_mm=30.0)[1].sum() == 5
     far = np.stack([mask[0], np.zeros_like(mask[0]), mask[1]])  # not touching
-    assert without_satellites(far, 0.1, distance_mm=5.0)[0][2].sum() == 0
+    assert without_satellites(far, processing, distance_mm=5.0)[2].sum() == 0

@@ -160,8 +160,8 @@ def test_a_single_slice(write_case: Write) -> None:
             "Expected Dice with an expert's outline: 0.84 (90 % interval 0.70 to 0.91).",
         ),
         (
-            {"satellites": 2, "model": {"name": "m", "sha256": "0", "postprocessing": {"smallest_share": 0.1}}},
-            "Left out as small: 2 lesions under 10 % of the largest one's size; --all-lesions keeps them.",
+            {"satellites": 2, "largest_satellites": [{"voxels": 9, "volume_ml": 1.5, "slice_range": [4, 5], "laterality": "left"}]},
+            "2 lesions small beside the largest are left out, of up to 1.500 ml (slices 5-6, left). Most such marks are false",
         ),
         ({"max_probability": 0.9999}, "Highest probability of a voxel: over 0.99."),
         ({"notes": []}, "None: it was read as it is."),

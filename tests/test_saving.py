@@ -86,6 +86,15 @@ def test_record_of_a_case(tmp_path: Path, result: Segmentation) -> None:
     assert "not a medical device" in record["notice"]
 
 
+def test_lesions_that_are_left_out_are_in_the_record(tmp_path: Path, result: Segmentation) -> None:
+    result.probability[1, 30, ::2] = 0.9  # 15 pixels, each a thirteenth of what is marked
+    result.save(tmp_path / "case")
+    record = json.loads((tmp_path / "case" / "result.json").read_text())
+    assert (record["area_pixels"], record["satellites"]) == (12, 15)
+    assert [(lesion["voxels"], lesion["slice_range"]) for lesion in record["largest_satellites"]] == [(1, [1, 1])] * 5
+    assert not np.asarray(Image.open(tmp_path / "case" / "s2_mask.png"))[30].any()
+
+
 def test_the_nifti_twin_of_an_image_claims_no_geometry(tmp_path: Path, result: Segmentation) -> None:
     result.save(tmp_path / "case")
     twin = nib.load(tmp_path / "case" / "case_mask.nii.gz")

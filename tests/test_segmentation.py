@@ -145,10 +145,13 @@ def test_lesions_much_smaller_than_the_largest_are_left_out(order: tuple[int, in
     axes = np.diag([-0.9, -0.9, 5.0, 1.0])
     affine = None if order == (0, 1, 2) else axes[:, [1, 2, 0, 3]]
     result = drawn(two_lesions().transpose(order), affine)
-    assert (int(result.mask.sum()), result.satellites) == (500, 1)
-    kept = replace(result, all_lesions=True)
-    assert (int(kept.mask.sum()), kept.satellites) == (516, 0)
-    assert result.with_threshold(0.85).satellites == 0  # it is not there to be left out
+    assert int(result.mask.sum()) == 500
+    (satellite,) = result.satellites
+    assert (satellite.voxels, satellite.slice_range) == (16, (8, 8)) and satellite.mean_probability == pytest.approx(0.8)
+    assert satellite.volume_ml == (None if affine is None else pytest.approx(16 * 0.9 * 0.9 * 5 / 1000))
+    kept = result.with_threshold(result.threshold, all_lesions=True)
+    assert (int(kept.mask.sum()), kept.satellites) == (516, [])
+    assert result.with_threshold(0.85).satellites == []  # it is not there to be left out
 
 
 def test_the_expected_dice_is_that_of_a_volume_or_of_a_slice() -> None:

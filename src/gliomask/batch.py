@@ -14,6 +14,7 @@ from gliomask.io import CaseSource, read_case
 from gliomask.io.bids import check_output, make_room, write_derivative
 from gliomask.io.naming import MAPS, MapName
 from gliomask.io.writing import cannot_write
+from gliomask.measure import format_left_out
 from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmentation import Segmenter
 
@@ -66,9 +67,8 @@ def finding(content: Mapping[str, Any]) -> str:
 def _left_out(content: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the sentences on lesions that were too small to keep, if there were any."""
     sentences = []
-    if satellites := content.get("satellites"):
-        share = content["model"]["postprocessing"]["smallest_share"]
-        sentences.append(f"{_lesions(satellites)} under {100 * share:g} % of the largest left out; --all-lesions keeps them")
+    if content.get("largest_satellites"):
+        sentences.append(f"{format_left_out(content['largest_satellites'], content['satellites'])}; --all-lesions keeps them")
     removed = content.get("removed") or {}
     if count := removed.get("lesions"):
         sentences.append(f"{_lesions(count)} under {content['min_lesion_ml']:g} ml ({removed['volume_ml']:.1f} ml in all) left out")

@@ -280,6 +280,29 @@ def format_measurements(name: str, measured: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *([f"  and {count - ROWS_SHOWN:,} smaller ones; --json lists all"] if count > ROWS_SHOWN else [])])
 
 
+def format_left_out(lesions: Sequence[Mapping[str, Any]], count: int) -> str:
+    """Return that lesions small beside the largest were left out, and how large the largest of them is and where.
+
+    Parameters
+    ----------
+    lesions
+        The largest of them first, each as :meth:`Lesion.as_json` gives it; the others may be missing.
+    count
+        How many they are in all.
+
+    Examples
+    --------
+    >>> lesion = {"voxels": 40, "volume_ml": None, "slice_range": [2, 3], "laterality": None}
+    >>> print(format_left_out([lesion], 2))
+    2 lesions small beside the largest are left out, of up to 40 voxels (slices 3-4)
+    """
+    largest = lesions[0]
+    size = f"{largest['voxels']:,} voxels" if largest["volume_ml"] is None else f"{_ml_words(largest['volume_ml'])} ml"
+    side = f", {largest['laterality']}" if largest["laterality"] else ""
+    noun, upto = ("lesion small beside the largest is", "") if count == 1 else ("lesions small beside the largest are", "up to ")
+    return f"{count:,} {noun} left out, of {upto}{size} ({_slice_words(largest['slice_range'])}{side})"
+
+
 def _row(lesion: Mapping[str, Any], in_ml: bool) -> tuple[str, ...]:
     slices = _slice_words(lesion["slice_range"]).split(" ", 1)[1]
     if not in_ml:

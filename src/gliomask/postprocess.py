@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gliomask.components import components
 
 Float = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 HEAD_MM = 150.0
 """Height that slices without spacing are taken to span together: a head's, from vertex to skull base."""
@@ -36,10 +37,13 @@ class Postprocessing:
         Standard deviation, across slices, of the Gaussian that averages log-odds.
     smallest_share
         A lesion smaller than this share of the largest one is left out of the mask.
+    smallest_share_in_slice
+        The same for the parts of a mask in a slice that is judged by itself, where one tumour often has several.
     """
 
     smoothing_mm: float = 0.0
     smallest_share: float = 0.0
+    smallest_share_in_slice: float = 0.0
 
 
 def log_odds(probability: Float) -> Float:
@@ -89,23 +93,33 @@ def smooth_across_slices(probability: Float, smoothing_mm: float, distance_mm: f
     return smoothed
 
 
-def without_satellites(mask: NDArray[np.bool_], smallest_share: float, distance_mm: float = 0.0) -> tuple[NDArray[np.bool_], int]:
-    """Return a mask ``(z, y, x)`` without the lesions smaller than *smallest_share* of the largest, and how many were left out.
+def without_satellites(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0) -> Mask:
+    """Return a mask ``(z, y, x)`` without the lesions that are small beside the largest.
 
-    Voxels belong to one lesion if they touch by a face, an edge or a corner. Slices further apart than
-    :data:`NEIGHBOUR_MM` are judged one by one, since a lesion's parts in them need not touch.
+    Voxels belong to one lesion if they touch by a face, an edge or a corner. A slice alone, and slices
+    further apart than :data:`NEIGHBOUR_MM`, are judged one by one, since a lesion's parts in them need not touch.
+
+    Parameters
+    ----------
+    postprocessing
+        How small is too small.
+    distance_mm
+        From one slice to the next.
     """
+    if len(mask) > 1 and distance_mm <= NEIGHBOUR_MM:
+        return _without_small(mask, postprocessing.smallest_share)
+    return np.concatenate([_without_small(mask[z : z + 1], postprocessing.smallest_share_in_slice) for z in range(len(mask))])
+
+
+def _without_small(mask: Mask, smallest_share: float) -> Mask:
+    """Return a mask without its parts smaller than *smallest_share* of the largest one."""
     if smallest_share <= 0.0 or not mask.any():
-        return mask, 0
-    if distance_mm > NEIGHBOUR_MM and len(mask) > 1:
-        parts = [without_satellites(mask[z : z + 1], smallest_share) for z in range(len(mask))]
-        return np.concatenate([part for part, _ in parts]), sum(count for _, count in parts)
+        return mask
     lines = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     box = tuple(slice(line[0], line[-1] + 1) for line in lines)
     labels, _ = components(mask[box])
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    small = (sizes > 0) & (sizes < smallest_share * sizes.max())
     kept = np.zeros_like(mask)
-    kept[box] = mask[box] & ~small[labels]
-    return kept, int(small.sum())
+    kept[box] = mask[box] & (sizes >= smallest_share * sizes.max())[labels]
+    return kept

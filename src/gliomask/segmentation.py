@@ -17,7 +17,7 @@ from gliomask.errors import ImplausibleInputError, InputError, ModelError
 from gliomask.grid import FIELD_OF_VIEW_MM, axial_grid, radiological
 from gliomask.io import read
 from gliomask.io.naming import MapName
-from gliomask.measure import Removed, measurements, remove_small
+from gliomask.measure import Lesion, Removed, lesions, measurements, remove_small
 from gliomask.models import DEFAULT, ModelRecord, find_model
 from gliomask.postprocess import NEIGHBOUR_MM, slice_distance_mm, smooth_across_slices, without_satellites
 from gliomask.preprocess import (
@@ -95,22 +95,30 @@ class Segmentation:
         """The lesions that were left out of the mask because they are smaller than asked for."""
         return self._mask_and_removed[1]
 
-    @property
-    def satellites(self) -> int:
-        """How many lesions were left out of the mask because they are much smaller than the largest."""
-        return self._mask_and_removed[2]
+    @cached_property
+    def satellites(self) -> list[Lesion]:
+        """The lesions that were left out of the mask because they are small beside the largest, the largest of them first."""
+        left_out = (self.probability >= self.threshold) & ~self._without_satellites
+        return lesions(left_out, self.volume.affine, head=self._head, probability=self.probability) if left_out.any() else []
 
     @cached_property
-    def _mask_and_removed(self) -> tuple[NDArray[np.bool_], Removed, int]:
+    def _without_satellites(self) -> NDArray[np.bool_]:
         marked = self.probability >= self.threshold
-        satellites = 0
-        if not self.all_lesions:
-            axes, _, distance_mm = self._axial
-            axial, satellites = without_satellites(marked.transpose(axes), self.model.postprocessing.smallest_share, distance_mm)
-            marked = axial.transpose(np.argsort(axes))
+        if self.all_lesions:
+            return marked
+        axes, _, distance_mm = self._axial
+        return without_satellites(marked.transpose(axes), self.model.postprocessing, distance_mm).transpose(np.argsort(axes))
+
+    @cached_property
+    def _mask_and_removed(self) -> tuple[NDArray[np.bool_], Removed]:
         if self.min_lesion_ml is None:
-            return marked, Removed(0, 0.0), satellites
-        return (*remove_small(marked, self.volume.affine, self.min_lesion_ml), satellites)
+            return self._without_satellites, Removed(0, 0.0)
+        return remove_small(self._without_satellites, self.volume.affine, self.min_lesion_ml)
+
+    @cached_property
+    def _head(self) -> NDArray[np.bool_] | None:
+        """Where the head is, ``(z, y, x)``; None where the patient's sides are not known."""
+        return foreground(self.volume.flair) if self.volume.oriented and self.volume.affine is not None else None
 
     @cached_property
     def _axial(self) -> tuple[tuple[int, int, int], float, float]:
@@ -149,8 +157,7 @@ class Segmentation:
     @cached_property
     def measurements(self) -> dict[str, Any]:
         """Volume, lesions and diameters, ready for JSON; see :func:`gliomask.measure.measurements`."""
-        head = foreground(self.volume.flair) if self.volume.oriented and self.volume.affine is not None else None
-        return measurements(self.mask, self.volume.affine, head=head, probability=self.probability)
+        return measurements(self.mask, self.volume.affine, head=self._head, probability=self.probability)
 
     @property
     def found(self) -> bool:
@@ -162,9 +169,9 @@ class Segmentation:
         """The highest probability of any voxel. It is not a probability that there is a tumour."""
         return float(self.probability.max())
 
-    def with_threshold(self, threshold: float) -> "Segmentation":
-        """Return the same result cut at another threshold; nothing is predicted again."""
-        return replace(self, threshold=checked_threshold(threshold))
+    def with_threshold(self, threshold: float, *, all_lesions: bool | None = None) -> "Segmentation":
+        """Return the same result cut at another threshold, small lesions kept or left out if told; nothing is predicted again."""
+        return replace(self, threshold=checked_threshold(threshold), all_lesions=self.all_lesions if all_lesions is None else all_lesions)
 
     def save(
         self,

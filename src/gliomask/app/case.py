@@ -57,7 +57,7 @@ class Names:
 class Found:
     """What is kept of a case: the result, and the reference mask or why it cannot be used.
 
-    The result at the threshold that was last looked at is kept in it, not with a visitor, so that
+    The result as it was last looked at is kept in it, not with a visitor, so that
     it takes no memory any more when this has had to make room.
     """
 
@@ -66,15 +66,16 @@ class Found:
     reference_problem: str = ""
     cuts: list[Segmentation] = field(default_factory=list, compare=False)
 
-    def at(self, threshold: float) -> Segmentation:
-        """Return the result at a threshold."""
+    def at(self, threshold: float, *, all_lesions: bool = False) -> Segmentation:
+        """Return the result at a threshold, with small lesions or without."""
 
         def told(volume: Volume) -> tuple[object, ...]:  # two visitors may call equal content differently
             return volume.name, volume.slice_names, volume.notes, volume.sha256
 
-        kept = next((cut for cut in self.cuts if cut.threshold == threshold and told(cut.volume) == told(self.result.volume)), None)
+        asked = threshold, all_lesions, told(self.result.volume)
+        kept = next((cut for cut in self.cuts if (cut.threshold, cut.all_lesions, told(cut.volume)) == asked), None)
         if kept is None:
-            kept = self.result.with_threshold(threshold)
+            kept = self.result.with_threshold(threshold, all_lesions=all_lesions)
             self.cuts[:] = [kept]
         return kept
 
@@ -82,7 +83,7 @@ class Found:
     def bytes(self) -> int:
         """Memory that it takes, about."""
         arrays = (self.result.volume.voxels, self.result.probability, self.reference)
-        masks = 2 * self.result.probability.size  # at the model's own threshold, and at the one that was last looked at
+        masks = 2 * self.result.probability.size  # as the model's record has it, and as it was last looked at
         return sum(array.nbytes for array in arrays if array is not None) + masks
 
 

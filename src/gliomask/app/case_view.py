@@ -26,9 +26,10 @@ AMBER, BLUE, PURPLE = "#ffb000", "#56b4e9", "#cc79a7"
 
 @dataclass(frozen=True)
 class Settings:
-    """How a case is looked at; attributes as of :class:`gliomask.app.viewer.Shown`."""
+    """How a case is looked at; attributes as of :class:`gliomask.app.viewer.Shown` and of :class:`gliomask.Segmentation`."""
 
     threshold: float
+    all_lesions: bool
     mark: str
     opacity: float
     window: tuple[float, float]
@@ -48,7 +49,7 @@ def _show(desk: Desk, number: str) -> None:
     sentence, stage, controls = st.container(), st.container(), st.container()
     with controls:
         settings = _ask(found.result, several=_is_volume(found))
-    cut = found.at(settings.threshold)
+    cut = found.at(settings.threshold, all_lesions=settings.all_lesions)
     summary = summary_of(cut)
     with sentence:
         st.header(headline(summary, cut.confidence), anchor=False)
@@ -78,6 +79,7 @@ def _ask(result: Segmentation, *, several: bool) -> Settings:
     with st.container(horizontal=True, key="modes", vertical_alignment="bottom"):
         mark = st.segmented_control("Show", list(MARKS), key="mark", required=True)
         view = st.segmented_control("View", list(VIEWS), key="view", required=True) if several else "Axial"
+        all_lesions = st.toggle("All lesions", key="all lesions", help="Mark those too that are small beside the largest. Most are false.")
     first, second, third = st.columns(3, gap="medium")
     threshold = first.slider(
         "Threshold",
@@ -91,7 +93,7 @@ def _ask(result: Segmentation, *, several: bool) -> Settings:
     low, high = third.slider(
         "Grey window", 0, 100, step=1, format="%d%%", key="window", help="Which intensities are black and which are white."
     )
-    return Settings(threshold, MARKS[mark], opacity / 100, (low * 2.55, high * 2.55), VIEWS[view])
+    return Settings(threshold, all_lesions, MARKS[mark], opacity / 100, (low * 2.55, high * 2.55), VIEWS[view])
 
 
 def _tell_reference(found: Found, cut: Segmentation) -> None:

@@ -104,7 +104,7 @@ def forget_uploads(files: Iterable[Any]) -> None:
 
 def keep_settings() -> None:
     """Keep how cases are looked at while none is, as Streamlit would not, and begin with what is usual."""
-    usual = {"threshold": model().threshold, "mark": "Outline", "opacity": 35, "window": (0, 100), "view": "All"}
+    usual = {"threshold": model().threshold, "mark": "Outline", "opacity": 35, "window": (0, 100), "view": "All", "all lesions": False}
     for key, value in usual.items():
         st.session_state[key] = st.session_state.get(key, value)
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from gliomask.app.case import Case, Summary
 from gliomask.app.work import Progress
+from gliomask.measure import format_left_out
 from gliomask.metrics import confusion, dice
 from gliomask.models import ModelRecord
 from gliomask.notice import NOTICE
@@ -151,6 +152,9 @@ def cautions(result: Segmentation, found: bool) -> list[str]:
     """Return what a reader has to know of a result: what was seen in the input, what was done to it, what an empty mask means."""
     sentences = [] if found else [EMPTY]
     sentences += result.quality.findings
+    if result.satellites:
+        satellites = [lesion.as_json() for lesion in result.satellites[:1]]
+        sentences.append(f"{format_left_out(satellites, len(result.satellites))}. Most such marks are false; All lesions shows them.")
     if result.measurements["touches_border"]:
         sentences.append("The outline reaches the border of the scan, so that part of the abnormality may lie outside.")
     if result.volume.affine is None:

@@ -80,8 +80,8 @@ def calibrate(
         if fold not in segmenters:
             segmenters = {fold: Segmenter(replace(models[fold], calibration=Calibration()), threads=threads)}  # one in memory at a time
         cases += _cases(patient, fold, segmenters[fold])
-    smallest_share = next(iter(models.values())).postprocessing.smallest_share
-    rows = [described(case, smallest_share) for case in cases]
+    postprocessing = next(iter(models.values())).postprocessing
+    rows = [described(case, postprocessing) for case in cases]
     predictions, found = cross_fitted(cases, rows)
     kinds: dict[str, Any] = {
         kind: summarise_predictions([p for p in predictions if p.kind == kind]) for kind in sorted({p.kind for p in predictions})

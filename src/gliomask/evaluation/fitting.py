@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, features
 from gliomask.evaluation.calibration import ALL_PIXELS, in_doubt, pooled, reliabilities
 from gliomask.metrics import confusion, dice
-from gliomask.postprocess import log_odds, slice_distance_mm, without_satellites
+from gliomask.postprocess import Postprocessing, log_odds, slice_distance_mm, without_satellites
 
 Kind = Literal["volume", "slice"]
 
@@ -127,16 +127,10 @@ def fit_calibration(cases: Iterable[FittingCase]) -> Calibration:
     return Calibration.of(POINTS.tolist(), (rises @ found.x).tolist())
 
 
-def described(case: FittingCase, smallest_share: float) -> Row | None:
-    """Return a case's features and its Dice; None if nothing is marked.
-
-    Parameters
-    ----------
-    smallest_share
-        As of :class:`gliomask.postprocess.Postprocessing`.
-    """
+def described(case: FittingCase, postprocessing: Postprocessing) -> Row | None:
+    """Return a case's features and its Dice after a model's *postprocessing*; None if nothing is marked."""
     probability = case.probability.astype(np.float32)
-    mask, _ = without_satellites(probability >= 0.5, smallest_share, slice_distance_mm(len(probability)))
+    mask = without_satellites(probability >= 0.5, postprocessing, slice_distance_mm(len(probability)))
     row = features(probability, mask)
     return None if row is None else (row, dice(confusion(mask, case.reference)))
 

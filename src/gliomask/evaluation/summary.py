@@ -15,6 +15,7 @@ BOOTSTRAP = 10_000
 INTERVAL = (2.5, 97.5)
 
 SIZES = ("smallest third", "middle third", "largest third")
+LIMITS = ("from_pixels", "to_pixels")
 
 RECORDED = (
     "patients", "mean_dice", "mean_dice_95", "median_dice", "quartiles_dice", "lowest_dice", "mean_iou", "mean_sensitivity",
@@ -23,6 +24,10 @@ RECORDED = (
     "tumour_slices", "found_tumour_slices_share", "clean_slices", "marked_clean_slices_share",
 )  # fmt: skip
 """What of a summary a model's record keeps, as documents tell it."""
+
+RECORDED_OF_GROUPS = ("patients", "mean_dice", "mean_dice_95", "median_dice", "lowest_dice", "mean_sensitivity", "mean_precision",
+                      "clean_slices", "marked_clean_slices_share")  # fmt: skip
+"""What of it a record keeps for each institution and each third by size."""
 
 Values = NDArray[np.float64]
 
@@ -63,6 +68,11 @@ def compact(summary: Mapping[str, Any], calibration_errors: Mapping[str, float |
     return {name: summary[name] for name in RECORDED} | {"expected_calibration_error": dict(calibration_errors)}
 
 
+def compact_groups(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what a model's record keeps of the summaries of institutions or of sizes."""
+    return {group: {name: found[name] for name in (*LIMITS, *RECORDED_OF_GROUPS) if name in found} for group, found in groups.items()}
+
+
 def by_institution(patients: Sequence[PatientScore]) -> dict[str, dict[str, Any]]:
     """Return the summary of each institution's patients; those whose names tell of none are left out."""
     groups: dict[str, list[PatientScore]] = {}
@@ -83,7 +93,7 @@ def by_size(patients: Sequence[PatientScore]) -> dict[str, dict[str, Any]]:
 
 
 def _limits(patients: Sequence[PatientScore]) -> dict[str, Any]:
-    return {"from_pixels": patients[0].reference_pixels, "to_pixels": patients[-1].reference_pixels}
+    return dict(zip(LIMITS, (patients[0].reference_pixels, patients[-1].reference_pixels), strict=True))
 
 
 def _spread(name: str, column: Values, draws: NDArray[np.int64]) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from PIL import Image
 from gliomask.errors import InputError
 from gliomask.io import read_image, write_text
 from gliomask.io.naming import RESULT
+from gliomask.measure import format_left_out
 from gliomask.models import ModelRecord, bundled_models
 from gliomask.report.pdf import check_room, write_pdf
 from gliomask.report.saving import NOTICE, OVERLAY, read_result
@@ -266,10 +267,9 @@ def _cautions(content: Record) -> Iterator[str]:
         yield f"No millilitres and no millimetres: {measured['volume_ml_reason']}."
     if measured["touches_border"]:
         yield "The outline reaches the border of the scan. Part of the abnormality may lie outside, so the numbers are lower bounds."
-    if content.get("satellites"):
-        share = content["model"]["postprocessing"]["smallest_share"]
-        count = _count(content["satellites"], "lesion")
-        yield f"Left out as small: {count} under {100 * share:g} % of the largest one's size; --all-lesions keeps them."
+    if content.get("largest_satellites"):
+        told = format_left_out(content["largest_satellites"], content["satellites"])
+        yield f"{told}. Most such marks are false; --all-lesions keeps them."
     if removed["lesions"]:
         count = _count(removed["lesions"], "lesion")
         yield f"Left out, as asked: {count} under {content['min_lesion_ml']:g} ml, {_ml(removed['volume_ml'])} ml in all."

@@ -32,6 +32,7 @@ SEGS = {"mask": "seg", "probability": "probability_seg"}
 """What has a DICOM SEG, and how its name ends. Its fractions are a probability or an occupancy (Segmentation Fractional
 Type, 0062,0010), so that uncertainty has none."""
 WRITE_EVERY_S = 2.0  # the whole table is rewritten each time, which thousands of cases would feel
+SATELLITES_LISTED = 5  # the largest of the lesions that are left out, for somebody to look at; the rest are specks
 COLUMNS = (
     "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "volume_ml", "lesions",
     "longest_axial_diameter_mm", "perpendicular_mm", "max_probability", "model", "threshold", "seconds", "reason",
@@ -61,7 +62,8 @@ def summary(result: Segmentation, files: tuple[str, ...] = (), overlay: SheetLay
         "min_lesion_ml": result.min_lesion_ml,
         "removed": asdict(result.removed),
         "all_lesions": result.all_lesions,
-        "satellites": result.satellites,
+        "satellites": len(result.satellites),
+        "largest_satellites": [lesion.as_json() for lesion in result.satellites[:SATELLITES_LISTED]],
         "model": {"name": result.model.name, "sha256": result.model.sha256, "recipe": result.model.recipe} | result.model.settings(),
         "size_pixels": {"height": mask.shape[1], "width": mask.shape[2]},
         "shape_xyz": list(result.probability.shape[::-1]),
