@@ -4,7 +4,7 @@
 
 The second is as for ``gliomask evaluate --cross-validation``: a folder of runs, or an ensemble of
 them. One line for each way of smoothing across slices, averaging with the mirrored slice, threshold,
-smallest lesion and smallest area in a slice, for all channels and for FLAIR alone: mean Dice per
+smallest lesion and smallest end, for all channels and for FLAIR alone: mean Dice per
 patient of each fold, the lowest of any patient, and in what share of the slices with tumour and of
 those without something is marked. A choice is made on some folds and reported on others.
 """
@@ -25,7 +25,7 @@ from gliomask.confidence import Calibration
 from gliomask.dataset import Patient
 from gliomask.metrics import confusion, dice
 from gliomask.models import ModelRecord
-from gliomask.postprocess import Postprocessing, slice_distance_mm, smooth_across_slices, without_satellites
+from gliomask.postprocess import Postprocessing, slice_distance_mm, smooth_across_slices, without_faint_ends, without_satellites
 
 
 class Choice(NamedTuple):
@@ -35,26 +35,24 @@ class Choice(NamedTuple):
     smoothing_mm: float = 0.0
     threshold: float = 0.5
     smallest_share: float = 0.0
-    smallest_in_slice: int = 0
-    """Pixels; slices in which fewer are marked are left unmarked."""
+    smallest_end: float = 0.0
 
     def mask(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return the mask ``(z, y, x)`` of a case's probabilities."""
         distance_mm = slice_distance_mm(len(probability))
         smooth = smooth_across_slices(probability, self.smoothing_mm, distance_mm)
-        mask = without_satellites(smooth >= self.threshold, Postprocessing(smallest_share=self.smallest_share), distance_mm)
-        return mask & (mask.sum(axis=(1, 2), keepdims=True) >= self.smallest_in_slice)
+        processing = Postprocessing(smallest_share=self.smallest_share, smallest_end=self.smallest_end)
+        return without_faint_ends(without_satellites(smooth >= self.threshold, processing, distance_mm), processing, distance_mm)
 
 
 CHOICES = (
     Choice(),
     Choice(mirrored=True),
-    Choice(smallest_share=0.3),
     *(Choice(smoothing_mm=2.0, smallest_share=share) for share in (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)),
-    *(Choice(smoothing_mm=mm, smallest_share=0.3) for mm in (1.5, 2.5, 3.0, 4.0)),
-    *(Choice(smoothing_mm=2.0, threshold=t, smallest_share=0.3) for t in (0.2, 0.3, 0.4, 0.6)),
-    *(Choice(smoothing_mm=2.0, smallest_share=0.3, smallest_in_slice=pixels) for pixels in (20, 80, 120)),
-    Choice(True, 2.0, 0.5, 0.3),
+    *(Choice(False, 2.0, 0.5, 0.3, share) for share in (0.01, 0.02, 0.03, 0.05, 0.1)),
+    *(Choice(False, mm, 0.5, 0.3, 0.02) for mm in (0.0, 1.5, 2.5, 3.0, 4.0)),
+    *(Choice(False, 2.0, t, 0.3, 0.02) for t in (0.2, 0.3, 0.4, 0.6)),
+    Choice(True, 2.0, 0.5, 0.3, 0.02),
 )
 
 
@@ -87,7 +85,7 @@ def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str,
                     found[name, choice] += int((in_slice & ~clean).sum())
                     marked[name, choice] += int((in_slice & clean).sum())
     folds = sorted({fold for fold, _ in patients})
-    ways = ("input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest in a slice, px")
+    ways = ("input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest end")
     results = ("all", "lowest", "tumour slices found", "others marked")
     print_head([*ways, *(f"fold {fold}" for fold in folds), *results])
     for (name, choice), by_fold in scores.items():

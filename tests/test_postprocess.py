@@ -9,6 +9,7 @@ from gliomask.postprocess import (
     log_odds,
     slice_distance_mm,
     smooth_across_slices,
+    without_faint_ends,
     without_satellites,
 )
 
@@ -87,3 +88,13 @@ def test_slices_far_apart_are_judged_one_by_one() -> None:
     assert without_satellites(mask, processing, distance_mm=30.0)[1].sum() == 5
     far = np.stack([mask[0], np.zeros_like(mask[0]), mask[1]])  # not touching
     assert without_satellites(far, processing, distance_mm=5.0)[2].sum() == 0
+
+
+@pytest.mark.parametrize(("distance_mm", "kept"), [(5.0, [0, 2, 100, 2]), (30.0, [1, 2, 100, 2])], ids=["a volume", "slices by themselves"])
+def test_faint_ends_of_a_volume_are_left_unmarked(distance_mm: float, kept: list[int]) -> None:
+    mask = np.concatenate([lesions(size).repeat(100 // size, axis=-1)[..., :100] & (np.arange(100) < size) for size in (1, 2, 100, 2)])
+    processing = Postprocessing(smallest_end=0.02)
+    assert np.count_nonzero(without_faint_ends(mask, processing, distance_mm), axis=(1, 2)).tolist() == kept
+    np.testing.assert_array_equal(without_faint_ends(mask, Postprocessing()), mask)
+    assert without_faint_ends(mask[:1], processing, 5.0).sum() == 1, "a slice alone has no ends"
+    assert not without_faint_ends(np.zeros_like(mask), processing).any()

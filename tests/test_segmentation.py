@@ -154,6 +154,18 @@ def test_lesions_much_smaller_than_the_largest_are_left_out(order: tuple[int, in
     assert result.with_threshold(0.85).satellites == []  # it is not there to be left out
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)], ids=["axial", "sagittal"])
+def test_faint_ends_are_no_lesions_and_stay_with_all_that_reaches_the_threshold(order: tuple[int, int, int]) -> None:
+    probability = np.full((20, 32, 32), 0.1)
+    probability[5:10, 4:14, 4:14], probability[10, 5, 5] = 0.9, 0.6  # 100 voxels in each of five slices, and one above
+    axes = np.diag([-0.9, -0.9, 5.0, 1.0])
+    affine = None if order == (0, 1, 2) else axes[:, [1, 2, 0, 3]]
+    result = drawn(probability.transpose(order), affine)
+    ended = replace(result, model=replace(result.model, postprocessing=Postprocessing(smallest_share=0.1, smallest_end=0.02)))
+    assert (int(result.mask.sum()), int(ended.mask.sum()), ended.satellites) == (501, 500, [])
+    assert int(replace(ended, all_lesions=True).mask.sum()) == 501
+
+
 def test_the_expected_dice_is_that_of_a_volume_or_of_a_slice() -> None:
     agreement = {"volume": AgreementModel.of([0, 0, 0, 0], [-1, 1]), "slice": AgreementModel.of([0, 0, 0, 2], [0, 0])}
     assert drawn(two_lesions(), agreement=agreement).confidence.expected_dice == pytest.approx(0.5)

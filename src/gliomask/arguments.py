@@ -66,7 +66,7 @@ def _add_segment(verbs: Any) -> None:
     parser.add_argument("--pre", type=Path, metavar="T1", help="NIfTI: T1 before contrast, in the same space as FLAIR")
     parser.add_argument("--post", type=Path, metavar="T1CE", help="NIfTI: T1 after contrast, in the same space as FLAIR")
     parser.add_argument("--series", metavar="SERIES", help="DICOM: the FLAIR series' UID, number or part of its description")
-    parser.add_argument("--all-lesions", action="store_true", help="keep lesions small beside the largest, else left out and told of")
+    parser.add_argument("--all-lesions", action="store_true", help="mark all that reaches the threshold, small lesions and faint ends too")
     parser.add_argument("--force", action="store_true", help="segment what does not look like axial brain FLAIR too")
     parser.add_argument("--min-lesion-ml", type=_volume, metavar="ML", help="leave out lesions smaller than this (default: keep all)")
     _model_options(parser)

@@ -39,11 +39,15 @@ class Postprocessing:
         A lesion smaller than this share of the largest one is left out of the mask.
     smallest_share_in_slice
         The same for the parts of a mask in a slice that is judged by itself, where one tumour often has several.
+    smallest_end
+        A slice of a volume in which less than this share of the largest slice's area is marked is left unmarked: a tumour fades
+        out there, and half of such marks lie beyond where experts end it.
     """
 
     smoothing_mm: float = 0.0
     smallest_share: float = 0.0
     smallest_share_in_slice: float = 0.0
+    smallest_end: float = 0.0
 
 
 def log_odds(probability: Float) -> Float:
@@ -106,9 +110,22 @@ def without_satellites(mask: Mask, postprocessing: Postprocessing, distance_mm: 
     distance_mm
         From one slice to the next.
     """
-    if len(mask) > 1 and distance_mm <= NEIGHBOUR_MM:
+    if _is_one_volume(mask, distance_mm):
         return _without_small(mask, postprocessing.smallest_share)
     return np.concatenate([_without_small(mask[z : z + 1], postprocessing.smallest_share_in_slice) for z in range(len(mask))])
+
+
+def without_faint_ends(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0) -> Mask:
+    """Return a mask ``(z, y, x)`` without what is marked in slices that have little of it; parameters as of :func:`without_satellites`."""
+    if not _is_one_volume(mask, distance_mm):
+        return mask
+    areas = np.count_nonzero(mask, axis=(1, 2))
+    return mask & (areas >= postprocessing.smallest_end * areas.max())[:, None, None]
+
+
+def _is_one_volume(mask: Mask, distance_mm: float) -> bool:
+    """Return whether a mask's slices are near enough to each other to hold parts of one lesion."""
+    return len(mask) > 1 and distance_mm <= NEIGHBOUR_MM
 
 
 def _without_small(mask: Mask, smallest_share: float) -> Mask:

@@ -19,7 +19,7 @@ from gliomask.io import read
 from gliomask.io.naming import MapName
 from gliomask.measure import Lesion, Removed, lesions, measurements, remove_small
 from gliomask.models import DEFAULT, ModelRecord, find_model
-from gliomask.postprocess import NEIGHBOUR_MM, slice_distance_mm, smooth_across_slices, without_satellites
+from gliomask.postprocess import NEIGHBOUR_MM, slice_distance_mm, smooth_across_slices, without_faint_ends, without_satellites
 from gliomask.preprocess import (
     Windows,
     apply_windows,
@@ -70,8 +70,8 @@ class Segmentation:
         Whether the input is plausibly axial brain FLAIR, and what was seen; not plausible only where
         the segmentation was forced.
     all_lesions
-        Whether lesions much smaller than the largest stay in the mask, which else leaves them out as
-        the model's record says.
+        Whether the mask is all that reaches the threshold: lesions small beside the largest and faint ends too, which
+        else are left out as the model's record says.
     """
 
     volume: Volume
@@ -104,16 +104,19 @@ class Segmentation:
     @cached_property
     def _without_satellites(self) -> NDArray[np.bool_]:
         marked = self.probability >= self.threshold
-        if self.all_lesions:
-            return marked
-        axes, _, distance_mm = self._axial
-        return without_satellites(marked.transpose(axes), self.model.postprocessing, distance_mm).transpose(np.argsort(axes))
+        return marked if self.all_lesions else self._axially(without_satellites, marked)
 
     @cached_property
     def _mask_and_removed(self) -> tuple[NDArray[np.bool_], Removed]:
+        marked = self._without_satellites if self.all_lesions else self._axially(without_faint_ends, self._without_satellites)
         if self.min_lesion_ml is None:
-            return self._without_satellites, Removed(0, 0.0)
-        return remove_small(self._without_satellites, self.volume.affine, self.min_lesion_ml)
+            return marked, Removed(0, 0.0)
+        return remove_small(marked, self.volume.affine, self.min_lesion_ml)
+
+    def _axially(self, step: Callable[..., NDArray[np.bool_]], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return what a step of the postprocessing makes of a mask when it is given its axial slices."""
+        axes, _, distance_mm = self._axial
+        return step(mask.transpose(axes), self.model.postprocessing, distance_mm).transpose(np.argsort(axes))
 
     @cached_property
     def _head(self) -> NDArray[np.bool_] | None:
@@ -222,7 +225,8 @@ class Segmenter:
     force
         Whether to segment what does not look like axial brain FLAIR too; its result says so.
     all_lesions
-        Whether to keep lesions much smaller than the largest, which the model's record leaves out.
+        Whether to mark all that reaches the threshold: lesions small beside the largest and faint ends too, which the
+        model's record leaves out.
 
     Raises
     ------

@@ -79,7 +79,11 @@ def _ask(result: Segmentation, *, several: bool) -> Settings:
     with st.container(horizontal=True, key="modes", vertical_alignment="bottom"):
         mark = st.segmented_control("Show", list(MARKS), key="mark", required=True)
         view = st.segmented_control("View", list(VIEWS), key="view", required=True) if several else "Axial"
-        all_lesions = st.toggle("All lesions", key="all lesions", help="Mark those too that are small beside the largest. Most are false.")
+        all_lesions = st.toggle(
+            "All lesions",
+            key="all lesions",
+            help="Mark all that reaches the threshold: lesions small beside the largest, most of which are false, and faint ends.",
+        )
     first, second, third = st.columns(3, gap="medium")
     threshold = first.slider(
         "Threshold",
