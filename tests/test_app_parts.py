@@ -605,6 +605,13 @@ class TestTakeaway:
             masks = [np.asarray(Image.open(io.BytesIO(archive.read(name)))) for name in archive.namelist()]
         assert np.array_equal(np.stack(masks) == 255, result.mask)
 
+    def test_what_a_case_keeps_in_memory_is_counted(self, head: NDArray[np.float32], segmenter: Segmenter, predictions: list[int]) -> None:
+        found = Found(segmenter.segment(Volume(head[..., None], "p", affine=AFFINE)))
+        seen = (found.result, found.at(0.3))
+        assert all(result.measurements and result.satellites is not None for result in seen)
+        kept = {id(array): array.nbytes for result in seen for array in vars(result).values() if isinstance(array, np.ndarray)}
+        assert found.result.volume.voxels.nbytes + sum(kept.values()) <= found.bytes
+
     def test_measurements_have_a_row_for_each_lesion(self, head: NDArray[np.float32], segmenter: Segmenter, predictions: list[int]) -> None:
         result = segmenter.segment(Volume(head[..., None], "p", affine=AFFINE))
         rows = list(csv.DictReader(io.StringIO(takeaway.lesions_csv(result))))

@@ -83,7 +83,8 @@ class Found:
     def bytes(self) -> int:
         """Memory that it takes, about."""
         arrays = (self.result.volume.voxels, self.result.probability, self.reference)
-        masks = 2 * self.result.probability.size  # as the model's record has it, and as it was last looked at
+        # Mask and head, each as the model's record has it and as it was last looked at.
+        masks = 4 * self.result.probability.size
         return sum(array.nbytes for array in arrays if array is not None) + masks
 
 
