@@ -617,6 +617,9 @@ class TestTakeaway:
         rows = list(csv.DictReader(io.StringIO(takeaway.lesions_csv(result))))
         assert len(rows) == cc3d.connected_components(result.mask, return_N=True)[1]
         assert float(rows[0]["volume_ml"]) == result.measurements["lesions"][0]["volume_ml"]
+        assert rows[0]["all_lesions"] == "False"
+        everything = result.with_threshold(result.threshold, all_lesions=True)
+        assert next(csv.DictReader(io.StringIO(takeaway.lesions_csv(everything))))["all_lesions"] == "True"
         assert takeaway.lesions_csv(result.with_threshold(1.0)).count("\n") == 1
 
 

@@ -18,6 +18,7 @@ from gliomask.segmentation import Segmentation
 LESION_COLUMNS = (
     "case", "lesion", "voxels", "volume_ml", "longest_axial_diameter_mm", "perpendicular_mm", "bidimensional_product_mm2", "laterality",
     "first_slice", "last_slice", "centroid_r_mm", "centroid_a_mm", "centroid_s_mm", "touches_border", "peak_probability", "threshold",
+    "all_lesions",
 )  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def _row(result: Segmentation, lesion: Mapping[str, Any]) -> dict[str, Any]:
     if lesion["centroid_mm"] is not None:
         row |= dict(zip(("centroid_r_mm", "centroid_a_mm", "centroid_s_mm"), lesion["centroid_mm"], strict=True))
     copied = {name: lesion[name] for name in LESION_COLUMNS if lesion.get(name) is not None}
-    return row | copied | {"threshold": result.threshold}
+    return row | copied | {"threshold": result.threshold, "all_lesions": result.all_lesions}
 
 
 def _is_dicom(result: Segmentation) -> bool:

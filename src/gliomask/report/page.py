@@ -321,7 +321,8 @@ def _names(content: Record) -> set[str]:
 def _origin(content: Record) -> Iterator[tuple[str, str]]:
     """Yield what made the result: the model with its scores, and the versions."""
     model, versions = content["model"], content["versions"]
-    yield "Model", f"{model['name']}, SHA-256 {str(model['sha256'])[:12]}…, threshold {content['threshold']:g}"
+    everything = ", all lesions kept" if content.get("all_lesions") else ""
+    yield "Model", f"{model['name']}, SHA-256 {str(model['sha256'])[:12]}…, threshold {content['threshold']:g}{everything}"
     record = next((r for r in bundled_models().values() if r.sha256 == model["sha256"]), None)
     scores = list(_scores(record, content["slices"])) if record else []
     yield "Dice on unseen patients", "; ".join(scores) or "not recorded for this model"
