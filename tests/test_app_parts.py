@@ -36,11 +36,11 @@ from gliomask.app.desk import Desk
 from gliomask.app.disk import Disk
 from gliomask.app.keep import Keep
 from gliomask.app.uploads import Group, Received
-from gliomask.app.wording import agreement, area_phrases, cautions, headline, ml, overall, progress
+from gliomask.app.wording import agreement, area_phrases, cautions, headline, measured, ml, not_in_table, overall, progress
 from gliomask.app.work import Progress, Workroom
 from gliomask.engine import OnnxEngine
 from gliomask.io.nifti import write_nifti
-from gliomask.measure import area_pixels
+from gliomask.measure import area_pixels, measurements
 from gliomask.segmentation import Segmentation
 
 LESION = 6  # the phantom's slice with most tumour
@@ -664,6 +664,15 @@ class TestWording:
     def test_stored_names_and_folders_are_restored(self) -> None:
         names = Names(Path("/tmp/x"), {"upload-0001": "Jane"})
         assert names.restore("/tmp/x/upload-0001.png: bad (upload-0001.png)") == "Jane.png: bad (Jane.png)"
+
+    @pytest.mark.parametrize(("count", "told"), [(20, ""), (21, "And 1 smaller one, "), (30, "And 10 smaller ones, ")])
+    def test_the_table_has_the_largest_lesions(self, count: int, told: str) -> None:
+        mask = np.zeros((1, 3, 90), bool)
+        mask[0, 0, 1 : 3 * count : 3] = True
+        mask[0, 1, 1] = True
+        content = measurements(mask)
+        assert (len(measured(content)["Lesion"]), measured(content)["Pixels"][0]) == (20, "2")
+        assert not_in_table(content) == (f"{told}listed in Measurements (CSV)." if told else "")
 
     def test_what_is_left_out_is_told_and_can_be_looked_at(self, segmenter: Segmenter) -> None:
         probability = np.zeros((1, 40, 40), np.float32)

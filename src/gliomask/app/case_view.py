@@ -16,7 +16,7 @@ from gliomask.app.desk import Desk
 from gliomask.app.pictures import for_screen, marked_slice, windowed
 from gliomask.app.scene import ONE, Scene, chosen_slices, focus, in_ras, nifti, ras_box, scene_of, stored, thumbnail
 from gliomask.app.takeaway import offers, packed
-from gliomask.app.wording import agreement, area_phrases, cautions, headline, measured, ml, plain, read_as
+from gliomask.app.wording import agreement, area_phrases, cautions, headline, measured, ml, not_in_table, plain, read_as
 from gliomask.segmentation import Segmentation
 
 MARKS = {"Outline": "outline", "Fill": "fill", "Probability": "probability", "Uncertainty": "uncertainty", "Nothing": "nothing"}
@@ -235,6 +235,8 @@ def _measure(cut: Segmentation, summary: Summary) -> None:
     if columns:
         st.subheader("Measurements", anchor=False)
         st.table(columns)
+    if more := not_in_table(content):
+        st.caption(more)
     for sentence in cautions(cut, any(summary.areas)):
         st.markdown(f":material/info: {plain(sentence)}")
     with st.expander("How it was read"):

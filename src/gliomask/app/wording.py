@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from gliomask.app.case import Case, Summary
 from gliomask.app.work import Progress
-from gliomask.measure import format_left_out
+from gliomask.measure import ROWS_SHOWN, format_left_out
 from gliomask.metrics import confusion, dice
 from gliomask.models import ModelRecord
 from gliomask.notice import NOTICE
@@ -131,8 +131,8 @@ def area_phrases(areas: Sequence[int], area_mm2: float | None) -> list[str]:
 
 
 def measured(content: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the lesions of :func:`gliomask.measure.measurements` as a table's columns; empty without any."""
-    lesions = content["lesions"]
+    """Return the largest lesions of :func:`gliomask.measure.measurements` as a table's columns; empty without any."""
+    lesions = content["lesions"][:ROWS_SHOWN]
     if not lesions:
         return {}
     columns = {"Lesion": [str(lesion["number"]) for lesion in lesions]}
@@ -146,6 +146,12 @@ def measured(content: Mapping[str, Any]) -> dict[str, list[str]]:
     if lesions[0]["peak_probability"] is not None:
         columns["Peak probability"] = [f"{lesion['peak_probability']:.2f}" for lesion in lesions]
     return columns
+
+
+def not_in_table(content: Mapping[str, Any]) -> str:
+    """Return a sentence on the lesions that :func:`measured` leaves out of the table; nothing if it has all."""
+    more = content["lesion_count"] - ROWS_SHOWN
+    return f"And {more:,} smaller one{'' if more == 1 else 's'}, listed in Measurements (CSV)." if more > 0 else ""
 
 
 def cautions(result: Segmentation, found: bool) -> list[str]:
