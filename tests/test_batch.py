@@ -57,7 +57,9 @@ def test_a_run_that_ends_stops_what_is_being_predicted(
     assert (tmp_path / "out" / "cases.csv").read_text().count("\n") == 2
 
 
-@pytest.mark.parametrize(("threshold", "status", "reason"), [(None, "kept", ""), (0.9, "failed", "holds a result with threshold 0.9")])
+@pytest.mark.parametrize(
+    ("threshold", "status", "reason"), [(None, "kept", ""), (0.9, "failed", "holds a result made with --threshold 0.9")]
+)
 def test_a_case_that_another_run_finishes_meanwhile_is_kept_if_it_is_the_same(
     tmp_path: Path, write_slices: Any, monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, threshold: Any, status: str, reason: str
 ) -> None:

@@ -125,7 +125,10 @@ def test_other_settings_need_overwrite(tmp_path: Path, write_slices: Write, caps
     scan = write_slices(tmp_path / "a")
     assert run("segment", scan, "--output", tmp_path / "out") == 0
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9) == 1
-    assert f"with threshold {find_model('fast').threshold}, not 0.9. Use --overwrite" in capsys.readouterr().err
+    made = f"made with --threshold {find_model('fast').threshold}, not with --threshold 0.9. Use --overwrite"
+    assert made in capsys.readouterr().err
+    assert run("segment", scan, "--output", tmp_path / "out", "--all-lesions") == 1
+    assert "a result made without --all-lesions, not with --all-lesions. Use --overwrite" in capsys.readouterr().err
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9, "--overwrite") == 0
     assert json.loads((tmp_path / "out" / "a" / "result.json").read_text())["threshold"] == 0.9
 
@@ -354,7 +357,7 @@ def test_a_refused_second_run_leaves_the_numbers_of_the_first(tmp_path: Path, wr
     (before,) = rows(tmp_path / "out" / "cases.csv")
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9) == 1
     (after,) = rows(tmp_path / "out" / "cases.csv")
-    assert after.pop("status") == "failed" and "with threshold" in after.pop("reason")
+    assert after.pop("status") == "failed" and "made with --threshold" in after.pop("reason")
     assert after == {key: value for key, value in before.items() if key not in ("status", "reason")}
 
 

@@ -207,7 +207,7 @@ def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segment
     for key in ("threshold", "min_lesion_ml", "all_lesions"):
         before, now = earlier.get(key) or None, getattr(segmenter, key) or None
         if before != now:
-            return f"with {key} {before}, not {now}"
+            return f"made {_setting(key, before)}, not {_setting(key, now)}"
     model = {"sha256": segmenter.model.sha256} | segmenter.model.settings()
     if any(earlier.get("model", {}).get(key) != value for key, value in model.items()):
         return "of another model, or of one used in another way"
@@ -220,3 +220,13 @@ def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segment
     there = [kind for kind in MAPS if any(name.endswith(f"_{kind}.nii.gz") for name in earlier["files"])]
     lacking = [values for kind, values in MAPS.items() if kind in maps and kind not in there]
     return f"without {' and '.join(lacking)}" if lacking else ""
+
+
+def _setting(name: str, value: float | None) -> str:
+    """Return a setting as the command line has it.
+
+    >>> _setting("threshold", 0.5), _setting("all_lesions", True), _setting("min_lesion_ml", None)
+    ('with --threshold 0.5', 'with --all-lesions', 'without --min-lesion-ml')
+    """
+    flag = f"--{name.replace('_', '-')}"
+    return f"without {flag}" if value is None else f"with {flag}" if value is True else f"with {flag} {value:g}"
