@@ -63,8 +63,8 @@ def _without_scan(pictures: Sequence[CasePicture]) -> str:
         return ""
     if without == len(pictures):
         return " There is no scan to show: the outlines stand on black, cropped to about the lesion."
-    whom, whose = ("1 patient has", "its") if without == 1 else (f"{without} patients have", "their")
-    return f" {whom} no scan to show: {whose} outlines stand on black, cropped to about the lesion."
+    whom = "1 patient has" if without == 1 else f"{without} patients have"
+    return f" {whom} no scan to show: there the outlines stand on black, cropped to about the lesion."
 
 
 def chosen_patients(patients: Sequence[PatientScore]) -> list[PatientScore]:
