@@ -111,16 +111,16 @@ def test_a_scan_that_cannot_be_used_is_told_once_and_stops_nothing(tmp_path: Pat
     pictures, notes = pictured(tmp_path)
     assert [picture.grey for picture in pictures] == [None] * 4
     (note,) = notes
-    assert note.startswith("A scan beside the masks could not be shown; the outlines stand on black. s.tif: not an image")
+    assert note.startswith("A scan beside the masks could not be shown; the outlines stand on black. a/s.tif: not an image")
     assert str(tmp_path) not in note
     save(tmp_path / "reference" / "b" / "s.tif", scan(31))
     save(tmp_path / "reference" / "c" / "s.tif", scan())
     pictures, notes = pictured(tmp_path)
     assert [picture.grey is None for picture in sorted(pictures, key=lambda p: p.patient)] == [True, True, False, True]
     (note,) = notes
-    assert note.startswith("2 scans beside the masks could not be shown; the outlines stand on black. The first: s.tif: ")
+    assert note.startswith("2 scans beside the masks could not be shown; the outlines stand on black. The first: a/s.tif: ")
     (tmp_path / "reference" / "a" / "s.tif").unlink()
-    assert "s.tif: is 31 x 31 x 1 (x, y, slices), its mask 32 x 32 x 1." in pictured(tmp_path)[1][0]
+    assert "b/s.tif: is 31 x 31 x 1 (x, y, slices), its mask 32 x 32 x 1." in pictured(tmp_path)[1][0]
     save(tmp_path / "mine" / "b" / "s.png", scan())  # and what can be used in its place is no problem
     assert pictured(tmp_path)[1] == ()
 
@@ -183,7 +183,7 @@ def test_a_scan_that_lies_elsewhere_is_not_drawn_under_the_masks(tmp_path: Path)
     sagittal(tmp_path, shift_mm=4.0)
     ((picture,), (note,)) = pictured(tmp_path)
     assert picture.grey is None and picture.aspect == pytest.approx(2 / 5)
-    assert "c.nii.gz: lies up to 4 mm from its mask by the affines" in note
+    assert "reference/c.nii.gz: lies up to 4 mm from its mask by the affines" in note
     assert (both_outlines(picture) == OUTLINE).all(axis=-1).any()
 
 
@@ -230,4 +230,4 @@ def test_the_report_of_masks_has_cases(
     assert main([*given]) == 0
     assert "could not be shown" not in capsys.readouterr().out
     assert main([*given, "--output", str(tmp_path / "scores")]) == 0
-    assert capsys.readouterr().out.count("A scan beside the masks could not be shown; the outlines stand on black. head_") == 1
+    assert capsys.readouterr().out.count("A scan beside the masks could not be shown; the outlines stand on black. a/head_") == 1
