@@ -14,6 +14,7 @@ largest touch the reference, by their size, those too that are left out of the m
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -56,7 +57,7 @@ def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str,
     for fold, patient in tqdm(patients):
         images, reference = patient.load()
         result = segmenters[fold].segment(Volume(images))
-        beside += beside_the_largest(result.with_threshold(result.threshold, all_lesions=True).mask, reference)
+        beside += beside_the_largest(replace(result, all_lesions=True).mask, reference)
         distances = slices_away(reference)
         away.update(distances[result.mask.any(axis=(1, 2)) & (distances > 0)].tolist())
         clean_slices += int((distances > 0).sum())

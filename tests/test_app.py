@@ -176,11 +176,11 @@ class TestSettings:
     def test_lesions_that_are_left_out_come_back_at_a_click(self, page: AppTest, phantom: Volume) -> None:
         upload(page, *(file(plane, f"head_{z}.png") for z, plane in enumerate(phantom.voxels, start=1)))
         page.slider(key="threshold").set_value(0.1).run()
-        assert "small beside the largest" in shown(page)
+        assert "left out of the mask" in shown(page)
         lesions = len(page.table[0].value)
         page.toggle(key="all lesions").set_value(True).run()
         assert len(page.table[0].value) > lesions
-        assert "small beside the largest" not in shown(page)
+        assert "left out of the mask" not in shown(page)
 
     def test_default_threshold_is_the_models_own(self, page: AppTest, segmenter: Segmenter, phantom: Volume) -> None:
         upload(page, file(phantom.voxels[LESION], "head.png"))

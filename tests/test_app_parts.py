@@ -14,6 +14,7 @@ import time
 import weakref
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -618,7 +619,7 @@ class TestTakeaway:
         assert len(rows) == cc3d.connected_components(result.mask, return_N=True)[1]
         assert float(rows[0]["volume_ml"]) == result.measurements["lesions"][0]["volume_ml"]
         assert rows[0]["all_lesions"] == "False"
-        everything = result.with_threshold(result.threshold, all_lesions=True)
+        everything = replace(result, all_lesions=True)
         assert next(csv.DictReader(io.StringIO(takeaway.lesions_csv(everything))))["all_lesions"] == "True"
         assert takeaway.lesions_csv(result.with_threshold(1.0)).count("\n") == 1
 
@@ -678,7 +679,7 @@ class TestWording:
         probability = np.zeros((1, 40, 40), np.float32)
         probability[0, 4:24, 4:24], probability[0, 30, 30:35] = 0.9, 0.8
         found = Found(Segmentation(Volume(np.zeros((1, 40, 40, 1), np.uint8), "head"), probability, 0.5, segmenter.model, "", 0.0))
-        told = "1 lesion small beside the largest is left out, of 5 voxels (slice 1). Most such marks are false; All lesions shows them."
+        told = "1 small part is left out of the mask, of 5 pixels (slice 1). Most such marks are false; All lesions shows them."
         assert told in cautions(found.at(0.5), True)
         everything = found.at(0.5, all_lesions=True)
         assert (int(found.at(0.5).mask.sum()), int(everything.mask.sum())) == (400, 405)

@@ -348,7 +348,7 @@ def test_lesions_left_out_are_told() -> None:
     assert batch.Outcome("a", "failed", None).notes == ()
     satellite = {"voxels": 9, "volume_ml": 0.5, "slice_range": [4, 4], "laterality": None}
     (told,) = batch.Outcome("a", "done", {"satellites": 1, "largest_satellites": [satellite]}).notes
-    assert told == "1 lesion small beside the largest is left out, of 0.500 ml (slice 5); --all-lesions keeps them"
+    assert told == "1 small part is left out of the mask, of 0.5 ml (slice 5); see --all-lesions"
 
 
 def test_a_refused_second_run_leaves_the_numbers_of_the_first(tmp_path: Path, write_slices: Write) -> None:

@@ -161,7 +161,7 @@ def test_a_single_slice(write_case: Write) -> None:
         ),
         (
             {"satellites": 2, "largest_satellites": [{"voxels": 9, "volume_ml": 1.5, "slice_range": [4, 5], "laterality": "left"}]},
-            "2 lesions small beside the largest are left out, of up to 1.500 ml (slices 5-6, left). Most such marks are false",
+            "2 small parts are left out of the mask, the largest of 1.5 ml (slices 5-6, left). Most such marks are false",
         ),
         ({"all_lesions": True}, "threshold 0.5, all lesions kept"),
         ({"max_probability": 0.9999}, "Highest probability of a voxel: over 0.99."),

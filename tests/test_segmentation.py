@@ -149,7 +149,7 @@ def test_lesions_much_smaller_than_the_largest_are_left_out(order: tuple[int, in
     (satellite,) = result.satellites
     assert (satellite.voxels, satellite.slice_range) == (16, (8, 8)) and satellite.mean_probability == pytest.approx(0.8)
     assert satellite.volume_ml == (None if affine is None else pytest.approx(16 * 0.9 * 0.9 * 5 / 1000))
-    kept = result.with_threshold(result.threshold, all_lesions=True)
+    kept = replace(result, all_lesions=True)
     assert (int(kept.mask.sum()), kept.satellites) == (516, [])
     assert result.with_threshold(0.85).satellites == []  # it is not there to be left out
 

@@ -68,7 +68,7 @@ def _left_out(content: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the sentences on lesions that were too small to keep, if there were any."""
     sentences = []
     if content.get("largest_satellites"):
-        sentences.append(f"{format_left_out(content['largest_satellites'], content['satellites'])}; --all-lesions keeps them")
+        sentences.append(f"{format_left_out(content['satellites'], content['largest_satellites'][0])}; see --all-lesions")
     removed = content.get("removed") or {}
     if count := removed.get("lesions"):
         sentences.append(f"{_lesions(count)} under {content['min_lesion_ml']:g} ml ({removed['volume_ml']:.1f} ml in all) left out")

@@ -280,27 +280,24 @@ def format_measurements(name: str, measured: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *([f"  and {count - ROWS_SHOWN:,} smaller ones; --json lists all"] if count > ROWS_SHOWN else [])])
 
 
-def format_left_out(lesions: Sequence[Mapping[str, Any]], count: int) -> str:
-    """Return that lesions small beside the largest were left out, and how large the largest of them is and where.
+def format_left_out(count: int, largest: Mapping[str, Any]) -> str:
+    """Return how many parts were left out of a mask as small beside its largest, and how large the largest of them is and where.
 
     Parameters
     ----------
-    lesions
-        The largest of them first, each as :meth:`Lesion.as_json` gives it; the others may be missing.
-    count
-        How many they are in all.
+    largest
+        As :meth:`Lesion.as_json` gives it.
 
     Examples
     --------
-    >>> lesion = {"voxels": 40, "volume_ml": None, "slice_range": [2, 3], "laterality": None}
-    >>> print(format_left_out([lesion], 2))
-    2 lesions small beside the largest are left out, of up to 40 voxels (slices 3-4)
+    >>> print(format_left_out(2, {"voxels": 40, "volume_ml": None, "slice_range": [2, 3], "laterality": None}))
+    2 small parts are left out of the mask, the largest of 40 pixels (slices 3-4)
     """
-    largest = lesions[0]
-    size = f"{largest['voxels']:,} voxels" if largest["volume_ml"] is None else f"{_ml_words(largest['volume_ml'])} ml"
+    ml = largest["volume_ml"]
+    size = f"{largest['voxels']:,} pixels" if ml is None else f"{ml:,.1f} ml" if ml >= 0.05 else "under 0.1 ml"
     side = f", {largest['laterality']}" if largest["laterality"] else ""
-    noun, upto = ("lesion small beside the largest is", "") if count == 1 else ("lesions small beside the largest are", "up to ")
-    return f"{count:,} {noun} left out, of {upto}{size} ({_slice_words(largest['slice_range'])}{side})"
+    parts = f"{count:,} small parts are left out of the mask, the largest" if count > 1 else "1 small part is left out of the mask,"
+    return f"{parts} of {size} ({_slice_words(largest['slice_range'])}{side})"
 
 
 def _row(lesion: Mapping[str, Any], in_ml: bool) -> tuple[str, ...]:

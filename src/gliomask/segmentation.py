@@ -97,11 +97,11 @@ class Segmentation:
 
     @cached_property
     def satellites(self) -> list[Lesion]:
-        """The lesions that were left out of the mask because they are small beside the largest, the largest of them first."""
+        """What was left out of the mask because it is small beside the largest lesion, in parts, the largest of them first."""
         left_out = (self.probability >= self.threshold) & ~self._without_satellites
         return lesions(left_out, self.volume.affine, head=self._head, probability=self.probability) if left_out.any() else []
 
-    @cached_property
+    @property
     def _without_satellites(self) -> NDArray[np.bool_]:
         marked = self.probability >= self.threshold
         return marked if self.all_lesions else self._axially(without_satellites, marked)
@@ -172,9 +172,9 @@ class Segmentation:
         """The highest probability of any voxel. It is not a probability that there is a tumour."""
         return float(self.probability.max())
 
-    def with_threshold(self, threshold: float, *, all_lesions: bool | None = None) -> "Segmentation":
-        """Return the same result cut at another threshold, small lesions kept or left out if told; nothing is predicted again."""
-        return replace(self, threshold=checked_threshold(threshold), all_lesions=self.all_lesions if all_lesions is None else all_lesions)
+    def with_threshold(self, threshold: float) -> "Segmentation":
+        """Return the same result cut at another threshold; nothing is predicted again."""
+        return replace(self, threshold=checked_threshold(threshold))
 
     def save(
         self,

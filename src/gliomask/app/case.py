@@ -75,7 +75,7 @@ class Found:
         asked = threshold, all_lesions, told(self.result.volume)
         kept = next((cut for cut in self.cuts if (cut.threshold, cut.all_lesions, told(cut.volume)) == asked), None)
         if kept is None:
-            kept = self.result.with_threshold(threshold, all_lesions=all_lesions)
+            kept = replace(self.result.with_threshold(threshold), all_lesions=all_lesions)
             self.cuts[:] = [kept]
         return kept
 

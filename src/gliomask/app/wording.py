@@ -159,8 +159,8 @@ def cautions(result: Segmentation, found: bool) -> list[str]:
     sentences = [] if found else [EMPTY]
     sentences += result.quality.findings
     if result.satellites:
-        satellites = [lesion.as_json() for lesion in result.satellites[:1]]
-        sentences.append(f"{format_left_out(satellites, len(result.satellites))}. Most such marks are false; All lesions shows them.")
+        left_out = format_left_out(len(result.satellites), result.satellites[0].as_json())
+        sentences.append(f"{left_out}. Most such marks are false; All lesions shows them.")
     if result.measurements["touches_border"]:
         sentences.append("The outline reaches the border of the scan, so that part of the abnormality may lie outside.")
     if result.volume.affine is None:

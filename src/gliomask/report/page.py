@@ -268,7 +268,7 @@ def _cautions(content: Record) -> Iterator[str]:
     if measured["touches_border"]:
         yield "The outline reaches the border of the scan. Part of the abnormality may lie outside, so the numbers are lower bounds."
     if content.get("largest_satellites"):
-        told = format_left_out(content["largest_satellites"], content["satellites"])
+        told = format_left_out(content["satellites"], content["largest_satellites"][0])
         yield f"{told}. Most such marks are false; --all-lesions keeps them."
     if removed["lesions"]:
         count = _count(removed["lesions"], "lesion")
