@@ -1,6 +1,7 @@
 """A network in int8 beside its float32."""
 
 import json
+import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gliomask import Segmenter, cli
+from gliomask.dataset import index_dataset
 from gliomask.models import BUNDLED, read_record
 from gliomask.processor import has_fast_int8
 
@@ -46,6 +48,18 @@ def test_a_network_is_quantised_and_compared_on_held_out_patients(data: Path, tm
     assert record.quantised.scores["held_out"]["all three channels"]["mean_agreement"] > 0.9
     assert (model.parent / record.quantised.file).stat().st_size < model.stat().st_size / 3
     assert Segmenter(model, precision="int8").engine.precision == "int8"
+
+
+def test_networks_of_a_cross_validation_are_compared_on_the_folds_that_they_never_saw(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_record(copied(tmp_path / "run", [TRAINED]).with_suffix(".json"))
+    patients = [("0" if patient.name == HELD_OUT else "1", patient) for patient in index_dataset(data)]
+    runpy.run_path(str(Path(__file__).parents[1] / "docs" / "int8_held_out.py"))["print_table"]({"0": record}, patients)
+    rows = [line[2:-2].split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
+    assert [row[:3] for row in rows] == [[what, fold, "1"] for fold in ("0", "all") for what in ("all three channels", "FLAIR alone")]
+    assert [row[3:] for row in rows[:2]] == [row[3:] for row in rows[2:]] and float(rows[0][6]) > 0.9
+    assert read_record(tmp_path / "run" / "fast.json").quantised is None, "a comparison accepts nothing"
 
 
 def test_the_stem_and_its_depthwise_convolution_stay_in_float32() -> None:

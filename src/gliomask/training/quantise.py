@@ -63,6 +63,27 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
             f"{data}: has {len(training)} patients that {record.name} was trained on and {len(held_out)} held out; both are needed."
         )
     role, compared = (HELD_OUT, held_out) if held_out else (TRAINED_ON, training)
+    int8 = in_int8(record, training)
+    made = replace(record, quantised=int8)
+    scores = {
+        what: compared_in_all(compare(made, compared, progress, flair_alone=alone))
+        for what, alone in (("all three channels", False), ("FLAIR alone", True))
+    }
+    for what, found in scores.items():
+        if found["float32_mean_dice"] - found["int8_mean_dice"] > MOST_LOST:
+            path = record.folder / int8.file
+            path.unlink()
+            raise ModelError(
+                f"{path}: Dice {found['int8_mean_dice']:.4f} over {found['patients']} patients {role}, {what}; float32 has "
+                f"{found['float32_mean_dice']:.4f}, and at most {MOST_LOST:g} may be lost. Nothing was kept."
+            )
+    accepted = replace(record, quantised=replace(int8, scores={role.replace(" ", "_"): scores}))
+    write_text(accepted.to_json(), record.path.with_suffix(".json"))
+    return accepted
+
+
+def in_int8(record: ModelRecord, training: Sequence[Patient]) -> QuantisedNetwork:
+    """Write ``<name>-int8.onnx`` beside a model, its ranges set by patients of the training, and return what a record says of it."""
     path = record.path.with_name(f"{record.path.stem}{QUANTISED}.onnx")
     with tempfile.TemporaryDirectory() as folder:
         plain, quantised = Path(folder, "plain.onnx"), Path(folder, "int8.onnx")
@@ -80,21 +101,7 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
             nodes_to_exclude=first_layers(onnx.load(plain)),
         )
         path.write_bytes(quantised.read_bytes())
-    made = replace(record, quantised=QuantisedNetwork(path.name, sha256_of(path)))
-    scores = {
-        "all three channels": compare(made, compared, progress),
-        "FLAIR alone": compare(made, compared, progress, flair_alone=True),
-    }
-    for what, found in scores.items():
-        if found["float32_mean_dice"] - found["int8_mean_dice"] > MOST_LOST:
-            path.unlink()
-            raise ModelError(
-                f"{path}: Dice {found['int8_mean_dice']:.4f} over {found['patients']} patients {role}, {what}; float32 has "
-                f"{found['float32_mean_dice']:.4f}, and at most {MOST_LOST:g} may be lost. Nothing was kept."
-            )
-    accepted = replace(record, quantised=QuantisedNetwork(path.name, sha256_of(path), {role.replace(" ", "_"): scores}))
-    write_text(accepted.to_json(), record.path.with_suffix(".json"))
-    return accepted
+    return QuantisedNetwork(path.name, sha256_of(path))
 
 
 def first_layers(network: onnx.ModelProto) -> list[str]:
@@ -116,8 +123,8 @@ def first_layers(network: onnx.ModelProto) -> list[str]:
 
 def compare(
     record: ModelRecord, patients: Sequence[Patient], progress: Progress = no_progress, *, flair_alone: bool = False
-) -> dict[str, Any]:
-    """Return how a model's masks in int8 and in float32 compare, patient by patient: Dice of each with the reference, and of both."""
+) -> NDArray[np.float64]:
+    """Return the Dice of a model's masks in float32 and in int8 with the reference, and with each other, ``(patients, 3)``."""
     segmenters = [Segmenter(record, precision=precision, force=True) for precision in ("float32", "int8")]
     rows = []
     for patient in progress(patients):
@@ -125,14 +132,18 @@ def compare(
         shown = Volume(images[..., 1:2] if flair_alone else images)
         masks = [segmenter.segment(shown).mask for segmenter in segmenters]
         rows.append([dice(confusion(one, other)) for one, other in ((masks[0], reference), (masks[1], reference), masks)])
-    table = np.array(rows)
+    return np.array(rows)
+
+
+def compared_in_all(rows: NDArray[np.float64]) -> dict[str, Any]:
+    """Return what the rows of :func:`compare` come to."""
     return {
         "patients": len(rows),
-        "float32_mean_dice": float(table[:, 0].mean()),
-        "int8_mean_dice": float(table[:, 1].mean()),
-        "largest_loss": float((table[:, 0] - table[:, 1]).max()),
-        "mean_agreement": float(table[:, 2].mean()),
-        "lowest_agreement": float(table[:, 2].min()),
+        "float32_mean_dice": float(rows[:, 0].mean()),
+        "int8_mean_dice": float(rows[:, 1].mean()),
+        "largest_loss": float((rows[:, 0] - rows[:, 1]).max()),
+        "mean_agreement": float(rows[:, 2].mean()),
+        "lowest_agreement": float(rows[:, 2].min()),
     }
 
 
