@@ -269,7 +269,7 @@ def _cautions(content: Record) -> Iterator[str]:
         yield "The outline reaches the border of the scan. Part of the abnormality may lie outside, so the numbers are lower bounds."
     if content.get("largest_satellites"):
         told = format_left_out(content["satellites"], content["largest_satellites"][0])
-        yield f"{told}. Most such marks are false; --all-lesions keeps them."
+        yield f"{told}. Most such marks are false; {RESULT} says where the largest lie."
     if removed["lesions"]:
         count = _count(removed["lesions"], "lesion")
         yield f"Left out, as asked: {count} under {content['min_lesion_ml']:g} ml, {_ml(removed['volume_ml'])} ml in all."
