@@ -25,7 +25,7 @@ from gliomask.confidence import Calibration
 from gliomask.dataset import Patient
 from gliomask.metrics import confusion, dice
 from gliomask.models import ModelRecord
-from gliomask.postprocess import Postprocessing, slice_distance_mm, smooth_across_slices, without_faint_ends, without_satellites
+from gliomask.postprocess import Postprocessing, final_mask, slice_distance_mm, smooth_across_slices
 
 
 class Choice(NamedTuple):
@@ -42,7 +42,7 @@ class Choice(NamedTuple):
         distance_mm = slice_distance_mm(len(probability))
         smooth = smooth_across_slices(probability, self.smoothing_mm, distance_mm)
         processing = Postprocessing(smallest_share=self.smallest_share, smallest_end=self.smallest_end)
-        return without_faint_ends(without_satellites(smooth >= self.threshold, processing, distance_mm), processing, distance_mm)
+        return final_mask(smooth >= self.threshold, processing, distance_mm)
 
 
 CHOICES = (

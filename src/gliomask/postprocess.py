@@ -97,6 +97,11 @@ def smooth_across_slices(probability: Float, smoothing_mm: float, distance_mm: f
     return smoothed
 
 
+def final_mask(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0) -> Mask:
+    """Return what a model's mask is of what reaches its threshold ``(z, y, x)``; parameters as of :func:`without_satellites`."""
+    return without_faint_ends(without_satellites(mask, postprocessing, distance_mm), postprocessing, distance_mm)
+
+
 def without_satellites(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0) -> Mask:
     """Return a mask ``(z, y, x)`` without the lesions that are small beside the largest.
 

@@ -19,7 +19,7 @@ from gliomask.io import read
 from gliomask.io.naming import MapName
 from gliomask.measure import Lesion, Removed, lesions, measurements, remove_small
 from gliomask.models import DEFAULT, ModelRecord, find_model
-from gliomask.postprocess import NEIGHBOUR_MM, slice_distance_mm, smooth_across_slices, without_faint_ends, without_satellites
+from gliomask.postprocess import NEIGHBOUR_MM, final_mask, slice_distance_mm, smooth_across_slices, without_satellites
 from gliomask.preprocess import (
     Windows,
     apply_windows,
@@ -98,17 +98,17 @@ class Segmentation:
     @cached_property
     def satellites(self) -> list[Lesion]:
         """What was left out of the mask because it is small beside the largest lesion, in parts, the largest of them first."""
-        left_out = (self.probability >= self.threshold) & ~self._without_satellites
-        return lesions(left_out, self.volume.affine, head=self._head, probability=self.probability) if left_out.any() else []
-
-    @property
-    def _without_satellites(self) -> NDArray[np.bool_]:
+        if self.all_lesions:
+            return []
         marked = self.probability >= self.threshold
-        return marked if self.all_lesions else self._axially(without_satellites, marked)
+        left_out = marked & ~self._axially(without_satellites, marked)
+        return lesions(left_out, self.volume.affine, head=self._head, probability=self.probability)
 
     @cached_property
     def _mask_and_removed(self) -> tuple[NDArray[np.bool_], Removed]:
-        marked = self._without_satellites if self.all_lesions else self._axially(without_faint_ends, self._without_satellites)
+        marked = self.probability >= self.threshold
+        if not self.all_lesions:
+            marked = self._axially(final_mask, marked)
         if self.min_lesion_ml is None:
             return marked, Removed(0, 0.0)
         return remove_small(marked, self.volume.affine, self.min_lesion_ml)

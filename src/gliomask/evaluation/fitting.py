@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, features
 from gliomask.evaluation.calibration import ALL_PIXELS, in_doubt, pooled, reliabilities
 from gliomask.metrics import confusion, dice
-from gliomask.postprocess import Postprocessing, log_odds, slice_distance_mm, without_faint_ends, without_satellites
+from gliomask.postprocess import Postprocessing, final_mask, log_odds, slice_distance_mm
 
 Kind = Literal["volume", "slice"]
 
@@ -130,9 +130,7 @@ def fit_calibration(cases: Iterable[FittingCase]) -> Calibration:
 def described(case: FittingCase, postprocessing: Postprocessing) -> Row | None:
     """Return a case's features and its Dice after a model's *postprocessing*; None if nothing is marked."""
     probability = case.probability.astype(np.float32)
-    distance_mm = slice_distance_mm(len(probability))
-    mask = without_satellites(probability >= 0.5, postprocessing, distance_mm)
-    mask = without_faint_ends(mask, postprocessing, distance_mm)
+    mask = final_mask(probability >= 0.5, postprocessing, slice_distance_mm(len(probability)))
     row = features(probability, mask)
     return None if row is None else (row, dice(confusion(mask, case.reference)))
 
