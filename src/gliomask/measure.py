@@ -280,6 +280,20 @@ def format_measurements(name: str, measured: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *([f"  and {count - ROWS_SHOWN:,} smaller ones; --json lists all"] if count > ROWS_SHOWN else [])])
 
 
+def ml(volume: float) -> str:
+    """Return a volume; what is not 0 never reads as 0.
+
+    >>> ml(38.24), ml(0.02), ml(0.0)
+    ('38.2 ml', 'under 0.1 ml', '0 ml')
+    """
+    return "0 ml" if volume == 0 else "under 0.1 ml" if volume < 0.05 else f"{volume:,.1f} ml"
+
+
+def pixels(area: int) -> str:
+    """Return a count of pixels."""
+    return f"{area:,} pixel{'' if area == 1 else 's'}"
+
+
 def format_left_out(count: int, largest: Mapping[str, Any]) -> str:
     """Return how many parts were left out of a mask as small beside its largest, and how large the largest of them is and where.
 
@@ -293,8 +307,7 @@ def format_left_out(count: int, largest: Mapping[str, Any]) -> str:
     >>> print(format_left_out(2, {"voxels": 40, "volume_ml": None, "slice_range": [2, 3], "laterality": None}))
     2 small parts are left out of the mask, the largest of 40 pixels (slices 3-4)
     """
-    ml = largest["volume_ml"]
-    size = f"{largest['voxels']:,} pixels" if ml is None else f"{ml:,.1f} ml" if ml >= 0.05 else "under 0.1 ml"
+    size = pixels(largest["voxels"]) if largest["volume_ml"] is None else ml(largest["volume_ml"])
     side = f", {largest['laterality']}" if largest["laterality"] else ""
     parts = f"{count:,} small parts are left out of the mask, the largest" if count > 1 else "1 small part is left out of the mask,"
     return f"{parts} of {size} ({_slice_words(largest['slice_range'])}{side})"

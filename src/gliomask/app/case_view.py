@@ -16,7 +16,8 @@ from gliomask.app.desk import Desk
 from gliomask.app.pictures import for_screen, marked_slice, windowed
 from gliomask.app.scene import ONE, Scene, chosen_slices, focus, in_ras, nifti, ras_box, scene_of, stored, thumbnail
 from gliomask.app.takeaway import offers, packed
-from gliomask.app.wording import agreement, area_phrases, cautions, headline, measured, ml, not_in_table, plain, read_as
+from gliomask.app.wording import agreement, area_phrases, cautions, headline, measured, not_in_table, plain, read_as
+from gliomask.measure import ml
 from gliomask.segmentation import Segmentation
 
 MARKS = {"Outline": "outline", "Fill": "fill", "Probability": "probability", "Uncertainty": "uncertainty", "Nothing": "nothing"}

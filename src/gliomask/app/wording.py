@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from gliomask.app.case import Case, Summary
 from gliomask.app.work import Progress
-from gliomask.measure import ROWS_SHOWN, format_left_out
+from gliomask.measure import ROWS_SHOWN, format_left_out, ml, pixels
 from gliomask.metrics import confusion, dice
 from gliomask.models import ModelRecord
 from gliomask.notice import NOTICE
@@ -65,20 +65,6 @@ def headline(summary: Summary, confidence: Any = None) -> str:
 def size(summary: Summary) -> str:
     """Return how much is marked: in millilitres where they are known."""
     return pixels(sum(summary.areas)) if summary.volume_ml is None else ml(summary.volume_ml)
-
-
-def ml(volume: float) -> str:
-    """Return a volume; what is not 0 never reads as 0.
-
-    >>> ml(38.24), ml(0.02), ml(0.0)
-    ('38.2 ml', 'under 0.1 ml', '0 ml')
-    """
-    return "0 ml" if volume == 0 else "under 0.1 ml" if volume < 0.05 else f"{volume:,.1f} ml"
-
-
-def pixels(area: int) -> str:
-    """Return a count of pixels."""
-    return f"{area:,} pixel{'' if area == 1 else 's'}"
 
 
 def status(case: Case, now: float) -> str:
