@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.confidence import Agreement
-from gliomask.grid import radiological
 from gliomask.metrics import dice
 
 if TYPE_CHECKING:  # evaluation is imported where a case has a reference mask, which few have; the rest is for the first paint to be quick
@@ -81,17 +80,12 @@ def facts_of(result: Segmentation, reference: NDArray[np.bool_] | None) -> Facts
 def compare(result: Segmentation, reference: NDArray[np.bool_]) -> Comparison:
     """Return how a result compares with a reference mask of its shape."""
     from gliomask.evaluation.calibration import reliabilities
+    from gliomask.evaluation.mask_pairs import MaskPair
     from gliomask.evaluation.pictures import case_picture
     from gliomask.evaluation.scores import measure_part
 
-    affine = result.volume.affine
-    axes, flips = ((0, 1, 2), (slice(None),) * 3) if affine is None else radiological(affine)
-    flair = result.volume.flair.transpose(axes)[flips]
-    predicted, wanted = (np.asarray(mask, np.bool_).transpose(axes)[flips] for mask in (result.mask, reference))
-    millimetres, aspect = None, 1.0
-    if affine is not None:
-        spacing_zyx = np.linalg.norm(affine[:3, :3], axis=0)[::-1]
-        height, width = float(spacing_zyx[axes[1]]), float(spacing_zyx[axes[2]])
-        millimetres, aspect = measure_part(predicted, wanted, (height, width)), height / width
-    picture = case_picture(result.volume.name, flair, predicted, wanted, aspect)
+    pair = MaskPair(result.mask, np.asarray(reference, np.bool_), result.volume.affine)
+    flair, predicted, wanted = (pair.axial(array) for array in (result.volume.flair, pair.predicted, pair.reference))
+    millimetres = None if pair.pixel_mm is None else measure_part(predicted, wanted, pair.pixel_mm)
+    picture = case_picture(result.volume.name, flair, predicted, wanted, pair.aspect)
     return Comparison(measure_part(predicted, wanted), millimetres, reliabilities(result.probability, reference), picture)

@@ -33,6 +33,12 @@ class MaskPair:
         spacing_zyx = np.linalg.norm(self.affine[:3, :3], axis=0)[::-1]
         return float(spacing_zyx[axes[1]]), float(spacing_zyx[axes[2]])
 
+    @property
+    def aspect(self) -> float:
+        """A pixel's height by its width in the slices of :meth:`axial`; 1 without geometry."""
+        height, width = self.pixel_mm or (1.0, 1.0)
+        return height / width
+
     def axial(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return an array on the masks' grid as axial slices, patient's right on the left; as it is without geometry."""
         if self.affine is None:

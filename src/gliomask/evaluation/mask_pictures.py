@@ -53,8 +53,7 @@ def _picture(name: str, pairs: Sequence[Files]) -> tuple[CasePicture, str]:
             most, before, shown, place = area, slices, pair, files
         slices += len(predicted)
     flair, problem = _flair(place, shown)
-    height, width = shown.pixel_mm or (1.0, 1.0)
-    picture = case_picture(name, flair, shown.axial(shown.predicted), shown.axial(shown.reference), height / width)
+    picture = case_picture(name, flair, shown.axial(shown.predicted), shown.axial(shown.reference), shown.aspect)
     return replace(picture, slice_number=before + picture.slice_number, slices=slices), problem
 
 
