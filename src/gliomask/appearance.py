@@ -103,7 +103,7 @@ def _detail(plane: Plane) -> Plane:
 
 
 def _reduced(plane: NDArray[Any]) -> Plane:
-    """Return the slice within a square of :data:`SIDE` pixels, padded with its smallest value."""
+    """Return the slice within a square of :data:`SIDE` pixels, padded with the brightness of its air."""
     rows, columns = placed = _placed(plane.shape)
     size = (columns.stop - columns.start, rows.stop - rows.start)
     method = Image.Resampling.BOX if max(plane.shape) > SIDE else Image.Resampling.BILINEAR

@@ -217,8 +217,8 @@ def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segment
         return f"of another precision than {segmenter.runtime.precision}"
     if missing := [name for name in earlier["files"] if not (folder / name).is_file()]:
         return f"of which {missing[0]} is missing"
-    there = [kind for kind in MAPS if any(name.endswith(f"_{kind}.nii.gz") for name in earlier["files"])]
-    lacking = [values for kind, values in MAPS.items() if kind in maps and kind not in there]
+    asked = {f"_{kind}.nii.gz": values for kind, values in MAPS.items() if kind in maps}
+    lacking = [values for ending, values in asked.items() if not any(name.endswith(ending) for name in earlier["files"])]
     return f"without {' and '.join(lacking)}" if lacking else ""
 
 
