@@ -35,7 +35,7 @@ ENCODER = (
 squeeze-and-excitation and has ReLU6 in place of swish."""
 
 
-def lite_unet(decoder: Sequence[int]) -> keras.Model:
+def lite_unet(decoder: Sequence[int], encoder: Sequence[Blocks] = ENCODER) -> keras.Model:
     """Return a U-Net whose encoder is EfficientNet-Lite0 with weights from ImageNet.
 
     The encoder's batch normalisation is folded into its convolutions. It takes slices in 0..1 with
@@ -46,11 +46,13 @@ def lite_unet(decoder: Sequence[int]) -> keras.Model:
     Parameters
     ----------
     decoder
-        Filters of the decoder's four levels, the coarsest first.
+        Filters of the decoder's levels, the coarsest first: as many as the encoder halves its resolution after the stem.
+    encoder
+        The blocks, or the first of them for fewer levels.
     """
     inputs = keras.Input((None, None, 3), name="slices")
     x, skips = _relu6(layers.Conv2D(STEM, 3, strides=2, padding="same", name="stem")(inputs)), []
-    for stage, blocks in enumerate(ENCODER):
+    for stage, blocks in enumerate(encoder):
         if blocks.stride == 2:
             skips.append(x)
         for place in range(blocks.number):
@@ -99,5 +101,6 @@ def block_name(stage: int, place: int) -> str:
 def _set_pretrained(model: keras.Model) -> None:
     """Set the encoder's kernels and biases to those of ImageNet."""
     with resources.files("gliomask.training").joinpath(WEIGHTS).open("rb") as file, np.load(file) as weights:
-        for name in {key.split("/")[0] for key in weights.files}:
-            model.get_layer(name).set_weights([weights[f"{name}/{part}"].astype(np.float32) for part in ("kernel", "bias")])
+        stored = {key.split("/")[0] for key in weights.files}
+        for layer in (layer for layer in model.layers if layer.name in stored):
+            layer.set_weights([weights[f"{layer.name}/{part}"].astype(np.float32) for part in ("kernel", "bias")])

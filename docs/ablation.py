@@ -1,0 +1,178 @@
+"""What each choice of the recipe ``fast`` is worth: the table of docs/experiments.md.
+
+    python docs/ablation.py kaggle_3m/ runs/ --folds 3 4
+
+Trains the recipe as it is and with one choice changed at a time, all from the same seed and for as many
+steps, once without each of the folds, and scores each network on the fold's patients, from all channels
+and from FLAIR alone. Differences are those of the same patients, with a 95 % bootstrap interval over them.
+The row "ensembling" is the mean of networks of the recipe as it is, each trained without one fold
+more, as the bundled ensemble's are. A training takes as long as ``gliomask train`` with as many epochs; what *runs* has
+already is not trained again, so that the command can be stopped, and run for some folds beside another for
+others before it is run for all.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from markdown_table import print_head, print_row
+from numpy.typing import NDArray
+
+from gliomask import Segmenter
+from gliomask.dataset import Patient, divide, index_dataset, read_split
+from gliomask.dataset.augment import ROTATION_FLIP_SCALE, Augmentation
+from gliomask.evaluation import Protocol, evaluate_patients
+from gliomask.evaluation.scores import PatientScore
+from gliomask.evaluation.summary import BOOTSTRAP, INTERVAL
+from gliomask.metrics import dice
+from gliomask.models import ModelRecord, find_model
+from gliomask.training import losses
+from gliomask.training.ensemble import export_ensemble
+from gliomask.training.export import export
+from gliomask.training.loop import RunSettings, train
+from gliomask.training.pretrained import ENCODER, lite_unet
+from gliomask.training.recipes import FAST, Recipe, Stage
+
+EPOCHS = 4
+PROTOCOLS = (Protocol(), Protocol(flair_alone=True))
+HEADINGS = (
+    "choice", "variant", "parameters", "all channels", "difference (95 %)", "tumour-free slices marked",
+    "FLAIR alone", "difference (95 %)", "tumour-free slices marked",
+)  # fmt: skip
+NETWORK = "network"
+"""What every exported network is called, in a folder of its own."""
+
+
+Scores = dict[Protocol, list[PatientScore]]
+"""Of the same patients in the same order in all variants."""
+
+
+class Variant(NamedTuple):
+    """The recipe with one choice changed; ``slug`` is its folder's name."""
+
+    slug: str
+    choice: str
+    words: str
+    recipe: Recipe
+
+
+def _network(decoder: Sequence[int], levels: int = len(ENCODER)) -> Recipe:
+    return replace(FAST, network=lambda width: lite_unet(decoder, ENCODER[:levels]))
+
+
+AS_IT_IS = Variant("as-it-is", "", "as it is", FAST)
+VARIANTS = (
+    Variant("rotation-flip-scale", "augmentation", "rotation, flip and scale alone", replace(FAST, augmentation=ROTATION_FLIP_SCALE)),
+    Variant(
+        "all-sequences", "augmentation", "without missing sequences",
+        replace(FAST, augmentation=Augmentation(flair_alone=0.0, missing_outer=0.0)),
+    ),
+    Variant("dice", "loss", "batch Dice alone", replace(FAST, loss=losses.dice_loss)),
+    Variant("cross-entropy", "loss", "cross-entropy alone", replace(FAST, loss=keras.losses.binary_crossentropy)),
+    Variant("depth", "depth", "without the coarsest level, a 32nd of the resolution", _network((64, 40, 24), len(ENCODER) - 1)),
+    Variant("half-width", "width", "half as many filters in the decoder", _network((48, 32, 24, 16))),
+    Variant("double-width", "width", "twice as many filters in the decoder", _network((192, 128, 80, 48))),
+    Variant(
+        "same-intensities", "augmentation", "without gain, gamma, bias field, noise, blur and contrast",
+        replace(FAST, augmentation=Augmentation(gain=0.0, gamma=0.0, bias_field=0.0, noise=0.0, blur=0.0, contrast=0.0)),
+    ),
+    Variant("even-slices", "sampling", "all slices drawn alike, for 55 % with tumour", replace(FAST, tumour_share=None)),
+    Variant("last-weights", "averaging of weights", "the last step's weights, for a moving average", replace(FAST, average_decay=0.0)),
+    Variant(
+        "resolution", "resolution", "slices of 192 x 192 pixels in place of 256 x 256",
+        replace(FAST, input_size=192, stages=(Stage(0.45, 96, 1 / 2), Stage(0.55, 160, 3 / 4))),
+    ),
+)  # fmt: skip
+
+
+class Cohort(NamedTuple):
+    """The dataset, its split, and how long each training is."""
+
+    patients: list[Patient]
+    split: dict[str, str]
+    runs: Path
+    epochs: int
+
+    def without(self, *folds: str) -> tuple[list[Patient], list[Patient]]:
+        """Return whom to train on without these folds, and the patients of the first of them."""
+        training, held_out = divide(self.patients, self.split, folds[0])
+        return [patient for patient in training if self.split[patient.name] not in folds], held_out
+
+    def trained(self, variant: Variant, *folds: str) -> ModelRecord:
+        """Return the network of a recipe that was trained without these folds, training it if it is not there."""
+        output = self.runs / variant.slug / f"without-{'-'.join(sorted(folds))}"
+        if not (output / f"{NETWORK}.json").is_file():
+            training, _ = self.without(*folds)
+            model = train(training, [], variant.recipe, RunSettings(output, epochs=self.epochs))
+            export(model, variant.recipe, output, NETWORK, {"patients": sorted(patient.name for patient in training)})
+        return find_model(output / f"{NETWORK}.onnx")
+
+    def ensemble(self, fold: str) -> ModelRecord:
+        """Return the mean of the networks of the recipe as it is that were trained without this fold and one more."""
+        folds = sorted({self.split[patient.name] for patient in self.without(fold)[0]} - {fold})
+        output = self.runs / "ensemble" / f"without-{fold}"
+        if not (output / f"{NETWORK}.json").is_file():
+            export_ensemble([self.trained(AS_IT_IS, fold, other).path for other in folds], output, NETWORK)
+        return find_model(output / f"{NETWORK}.onnx")
+
+
+def main() -> None:
+    """Read the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="the dataset's folder")
+    parser.add_argument("runs", type=Path, help="where networks are kept")
+    parser.add_argument("--folds", nargs="+", default=["3", "4"], help="folds to hold out, one after the other")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each training (default: %(default)s)")
+    options = parser.parse_args()
+    cohort = Cohort(index_dataset(options.data), read_split(), options.runs, options.epochs)
+    print_head(HEADINGS)
+    reference = scores(cohort, options.folds, partial(cohort.trained, AS_IT_IS))
+    print_row(["", AS_IT_IS.words, size(AS_IT_IS), *cells(reference, reference)])
+    for variant in VARIANTS:
+        found = scores(cohort, options.folds, partial(cohort.trained, variant))
+        print_row([variant.choice, variant.words, size(variant), *cells(found, reference)])
+    found = scores(cohort, options.folds, cohort.ensemble)
+    print_row(["ensembling", "the mean of networks that are each trained without one fold more", "", *cells(found, reference)])
+
+
+def size(variant: Variant) -> str:
+    """Return the number of a network's parameters, in words."""
+    return f"{variant.recipe.network(None).count_params() / 1e6:.2f} M"
+
+
+def scores(cohort: Cohort, folds: Sequence[str], model: Callable[[str], ModelRecord]) -> Scores:
+    """Return the scores of the patients of these folds, *model* giving the network that was trained without a fold."""
+    found: Scores = {protocol: [] for protocol in PROTOCOLS}
+    for fold in folds:
+        segmenter = Segmenter(model(fold), force=True)
+        for protocol, patients in found.items():
+            patients += evaluate_patients(cohort.without(fold)[1], segmenter, protocol).patients
+    return found
+
+
+def cells(found: Scores, reference: Scores) -> list[str]:
+    """Return for each input the mean Dice, by how much it differs from the reference's, and the share of tumour-free slices marked."""
+    told = []
+    for protocol, patients in found.items():
+        values, before = (np.array([dice(p.counts) for p in group]) for group in (patients, reference[protocol]))
+        marked = sum(p.slices.fp for p in patients) / sum(p.slices.fp + p.slices.tn for p in patients)
+        told += [f"{values.mean():.3f}", difference(values - before), f"{100 * marked:.1f} %"]
+    return told
+
+
+def difference(values: NDArray[np.float64]) -> str:
+    """Return the mean of the patients' differences with its 95 % percentile bootstrap interval; nothing where there are none."""
+    if not values.any():
+        return ""
+    draws = np.random.default_rng(0).integers(len(values), size=(BOOTSTRAP, len(values)))
+    low, high = np.percentile(values[draws].mean(axis=1), INTERVAL)
+    return f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The table of docs/ablation.py compares networks that differ in one choice, on patients whom none of them has seen."""
+
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gliomask.dataset import Patient
+
+pytest.importorskip("keras", reason="training's extra is not installed: pip install 'gliomask[train]'")
+
+
+@pytest.fixture(scope="module")
+def ablation() -> ModuleType:
+    import ablation
+
+    return ablation
+
+
+def test_a_variant_differs_in_one_choice(ablation: ModuleType) -> None:
+    from gliomask.training.recipes import FAST
+
+    changed = {v.slug: {f.name for f in fields(FAST) if getattr(v.recipe, f.name) != getattr(FAST, f.name)} for v in ablation.VARIANTS}
+    assert {slug: names for slug, names in changed.items() if len(names) != 1} == {"resolution": {"input_size", "stages"}}
+    assert len(changed) == len(ablation.VARIANTS), "two variants share a folder"
+
+
+def test_networks_have_the_size_that_their_names_say(ablation: ModuleType) -> None:
+    count = {v.slug: v.recipe.network(None).count_params() for v in (*ablation.VARIANTS, ablation.AS_IT_IS)}
+    assert count["depth"] < count["half-width"] < count["as-it-is"] < count["double-width"]
+    assert count["dice"] == count["as-it-is"]
+
+
+def test_nobody_is_scored_by_a_network_that_saw_them(ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patients = [Patient(f"p{n}", (), ()) for n in range(6)]
+    split = {patient.name: str(n % 3) for n, patient in enumerate(patients)}
+    seen: dict[str, list[str]] = {}
+
+    def train(training: list[Patient], held_out: list[Patient], recipe: Any, settings: Any) -> None:
+        assert not held_out  # nothing is chosen on them
+        seen[settings.output.name] = [patient.name for patient in training]
+
+    def export(model: None, recipe: Any, folder: Path, name: str, made: dict[str, Any]) -> None:
+        folder.mkdir(parents=True)
+        (folder / f"{name}.json").write_text("{}")
+
+    def joined(members: list[Path], folder: Path, name: str) -> None:
+        assert all(path == Path("network.onnx") for path in members)
+
+    for name, double in {
+        "train": train,
+        "export": export,
+        "export_ensemble": joined,
+        "find_model": lambda path: SimpleNamespace(path=Path(path.name)),
+    }.items():
+        monkeypatch.setattr(ablation, name, double)
+    cohort = ablation.Cohort(patients, split, tmp_path, epochs=1)
+    cohort.trained(ablation.AS_IT_IS, "1")
+    cohort.ensemble("1")
+    cohort.ensemble("2")  # the network without both is there already
+    assert seen == {
+        "without-1": ["p0", "p2", "p3", "p5"],
+        "without-0-1": ["p2", "p5"],
+        "without-1-2": ["p0", "p3"],
+        "without-0-2": ["p1", "p4"],
+    }
+    assert [patient.name for patient in cohort.without("1", "0")[1]] == ["p1", "p4"]
+
+
+def test_the_interval_is_of_paired_differences(ablation: ModuleType) -> None:
+    assert ablation.difference(np.zeros(5)) == ""
+    assert ablation.difference(np.full(5, -0.02)) == "-0.020 (-0.020 to -0.020)"
+    told = ablation.difference(np.array([0.1, -0.1, 0.1, -0.1]))
+    assert told.startswith("+0.000 (-0.1") and told.endswith("to +0.100)")
