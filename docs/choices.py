@@ -6,10 +6,11 @@ The second is as for ``gliomask evaluate --cross-validation``: a folder of runs,
 them. One line for each way of smoothing across slices, averaging with the mirrored slice, threshold,
 smallest lesion and smallest end, for all channels and for FLAIR alone: mean Dice per
 patient of each fold, the lowest of any patient, and in what share of the slices with tumour and of
-those without something is marked. A choice is made on some folds and reported on others.
+those without something is marked. A choice is made on some folds and reported on others. A second table
+does so for slices by themselves, with the smallest share and the smallest area that a part may have there.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -23,7 +24,8 @@ from tqdm import tqdm
 from gliomask import Segmenter, Volume
 from gliomask.confidence import Calibration
 from gliomask.dataset import Patient
-from gliomask.metrics import confusion, dice
+from gliomask.grid import assumed_pixel_mm
+from gliomask.metrics import Confusion, confusion, dice, sensitivity, specificity
 from gliomask.models import ModelRecord
 from gliomask.postprocess import Postprocessing, final_mask, slice_distance_mm, smooth_across_slices
 
@@ -55,45 +57,77 @@ CHOICES = (
     Choice(True, 2.0, 0.5, 0.3, 0.02),
 )
 
+SMALLEST_IN_SLICE = ((0.0, 0.0), *((0.1, area) for area in (0.0, 25.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0)))
+"""The smallest share of the largest part's area, and the smallest area in mm²."""
+
+Way = tuple[str | bool | float, ...]
+"""What the network sees, and how a mask is made of its probabilities."""
+
+
+class Tally:
+    """What each way of making masks comes to, from all channels and from FLAIR alone."""
+
+    def __init__(self) -> None:
+        self.dices: dict[Way, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self.slices: dict[Way, Confusion] = defaultdict(lambda: Confusion(0, 0, 0, 0))
+
+    def add(self, way: Way, fold: str, mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> None:
+        """Score the mask of a patient."""
+        self.dices[way][fold].append(dice(confusion(mask, reference)))
+        self.slices[way] = self.slices[way].plus(confusion(mask.any(axis=(1, 2)), reference.any(axis=(1, 2))))
+
+    def print(self, headings: Sequence[str]) -> None:
+        """Print a row for each way, *headings* naming its parts."""
+        folds = sorted({fold for by_fold in self.dices.values() for fold in by_fold})
+        print_head([*headings, *(f"fold {fold}" for fold in folds), "all", "lowest", "tumour slices found", "others marked"])
+        for way, by_fold in self.dices.items():
+            everyone = [value for values in by_fold.values() for value in values]
+            means = [f"{np.mean(values):.3f}" for values in (*(by_fold[fold] for fold in folds), everyone)]
+            shares = [f"{100 * share:.1f} %" for share in (sensitivity(self.slices[way]), 1.0 - specificity(self.slices[way]))]
+            print_row([*map(_words, way), *means, f"{min(everyone):.3f}", *shares])
+
+
+def _words(part: str | bool | float) -> str:
+    if isinstance(part, bool):
+        return "yes" if part else "no"
+    return part if isinstance(part, str) else f"{part:g}"
+
 
 def main() -> None:
-    """Read the command line and print the table."""
+    """Read the command line and print the tables."""
     with held_out("Score what can be done with a network's probabilities, fold by fold.") as (models, patients, _):
-        print_table(models, patients)
+        bare = {fold: replace(model, calibration=Calibration(), postprocessing=Postprocessing()) for fold, model in models.items()}
+        print_volumes(bare, patients)
+        print_slices(bare, patients)
 
 
-def print_table(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
-    """Score all choices and print them."""
-    scores: dict[tuple[str, Choice], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    found: Counter[tuple[str, Choice]] = Counter()
-    marked: Counter[tuple[str, Choice]] = Counter()
-    tumour_slices = clean_slices = 0
+def print_volumes(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
+    """Score all choices for whole volumes and print them."""
+    tally = Tally()
     for fold, patient in tqdm(patients):
-        plain = replace(models[fold], calibration=Calibration(), postprocessing=Postprocessing())
         images, reference = patient.load()
-        clean = ~reference.any(axis=(1, 2))
-        tumour_slices += int((~clean).sum())
-        clean_slices += int(clean.sum())
         for name, voxels in (("all", images), ("FLAIR", images[..., 1:2])):
             for mirrored in (False, True):
-                segmenter = Segmenter(replace(plain, mirrored=mirrored), force=True)
+                segmenter = Segmenter(replace(models[fold], mirrored=mirrored), force=True)
                 probability = segmenter.segment(Volume(voxels)).probability
                 for choice in (c for c in CHOICES if c.mirrored == mirrored):
-                    mask = choice.mask(probability)
-                    scores[name, choice][fold].append(dice(confusion(mask, reference)))
-                    in_slice = mask.any(axis=(1, 2))
-                    found[name, choice] += int((in_slice & ~clean).sum())
-                    marked[name, choice] += int((in_slice & clean).sum())
-    folds = sorted({fold for fold, _ in patients})
-    ways = ("input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest end")
-    results = ("all", "lowest", "tumour slices found", "others marked")
-    print_head([*ways, *(f"fold {fold}" for fold in folds), *results])
-    for (name, choice), by_fold in scores.items():
-        everyone = [value for values in by_fold.values() for value in values]
-        way = [name, "yes" if choice.mirrored else "no", *(f"{value:g}" for value in choice[1:])]
-        means = [f"{np.mean(values):.3f}" for values in (*(by_fold[fold] for fold in folds), everyone)]
-        shares = [f"{100 * found[name, choice] / tumour_slices:.1f} %", f"{100 * marked[name, choice] / clean_slices:.1f} %"]
-        print_row([*way, *means, f"{min(everyone):.3f}", *shares])
+                    tally.add((name, *choice), fold, choice.mask(probability), reference)
+    tally.print(["input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest end"])
+
+
+def print_slices(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
+    """Score the smallest areas for slices by themselves and print them."""
+    tally = Tally()
+    for fold, patient in tqdm(patients):
+        images, reference = patient.load()
+        segmenter = Segmenter(models[fold], force=True)
+        pixel_mm2 = assumed_pixel_mm(*images.shape[1:3]) ** 2
+        for name, voxels in (("all", images), ("FLAIR", images[..., 1:2])):
+            marked = np.concatenate([segmenter.segment(Volume(voxels[z : z + 1])).probability >= 0.5 for z in range(len(voxels))])
+            for share, area in SMALLEST_IN_SLICE:
+                processing = Postprocessing(smallest_share_in_slice=share, smallest_in_slice_mm2=area)
+                tally.add((name, share, area), fold, final_mask(marked, processing, np.inf, pixel_mm2), reference)
+    tally.print(["input, slice by slice", "smallest share", "smallest area mm²"])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from gliomask.postprocess import (
     slice_distance_mm,
     smooth_across_slices,
     without_faint_ends,
-    without_satellites,
+    without_small_parts,
 )
 
 
@@ -62,22 +62,22 @@ def lesions(*sizes: int) -> np.ndarray:
 
 def test_satellites_are_smaller_than_a_share_of_the_largest() -> None:
     mask = lesions(100, 10, 9, 1).repeat(2, axis=0)
-    assert without_satellites(mask, Postprocessing(smallest_share=0.1)).sum() == 220
-    assert without_satellites(mask, Postprocessing(smallest_share=0.2)).sum() == 200
+    assert without_small_parts(mask, Postprocessing(smallest_share=0.1)).sum() == 220
+    assert without_small_parts(mask, Postprocessing(smallest_share=0.2)).sum() == 200
 
 
 def test_no_share_or_an_empty_mask_changes_nothing() -> None:
     for mask in (lesions(100, 1), lesions(100, 1).repeat(2, axis=0)):
-        np.testing.assert_array_equal(without_satellites(mask, Postprocessing()), mask)
-    assert not without_satellites(np.zeros((2, 3, 3), bool), Postprocessing(smallest_share=0.5)).any()
+        np.testing.assert_array_equal(without_small_parts(mask, Postprocessing()), mask)
+    assert not without_small_parts(np.zeros((2, 3, 3), bool), Postprocessing(smallest_share=0.5)).any()
 
 
 @pytest.mark.parametrize("distance_mm", [5.0, 30.0])
 def test_a_slice_by_itself_has_a_share_of_its_own(distance_mm: float) -> None:
     processing = Postprocessing(smallest_share=0.5, smallest_share_in_slice=0.1)
-    assert without_satellites(lesions(100, 10, 9), processing, distance_mm).sum() == 110
+    assert without_small_parts(lesions(100, 10, 9), processing, distance_mm).sum() == 110
     far = distance_mm > 10.0
-    assert without_satellites(lesions(100, 10, 9).repeat(2, axis=0), processing, distance_mm).sum() == (220 if far else 200)
+    assert without_small_parts(lesions(100, 10, 9).repeat(2, axis=0), processing, distance_mm).sum() == (220 if far else 200)
 
 
 def test_slices_far_apart_are_judged_one_by_one() -> None:
@@ -85,9 +85,19 @@ def test_slices_far_apart_are_judged_one_by_one() -> None:
     mask[1] = False
     mask[1, 0, :5] = True  # all that the second slice has, and a twentieth of the first's
     processing = Postprocessing(smallest_share=0.1, smallest_share_in_slice=0.1)
-    assert without_satellites(mask, processing, distance_mm=30.0)[1].sum() == 5
+    assert without_small_parts(mask, processing, distance_mm=30.0)[1].sum() == 5
     far = np.stack([mask[0], np.zeros_like(mask[0]), mask[1]])  # not touching
-    assert without_satellites(far, processing, distance_mm=5.0)[2].sum() == 0
+    assert without_small_parts(far, processing, distance_mm=5.0)[2].sum() == 0
+
+
+@pytest.mark.parametrize("distance_mm", [5.0, 30.0])
+def test_a_part_in_a_slice_by_itself_needs_an_area(distance_mm: float) -> None:
+    processing = Postprocessing(smallest_in_slice_mm2=40.0)
+    assert without_small_parts(lesions(100, 10, 9), processing, distance_mm, pixel_mm2=4.0).sum() == 110
+    assert without_small_parts(lesions(100, 10, 9), processing, distance_mm, pixel_mm2=2.0).sum() == 100
+    assert not without_small_parts(lesions(10, 9), processing, distance_mm).any(), "nothing need be left"
+    far = distance_mm > 10.0
+    assert without_small_parts(lesions(100, 10, 9).repeat(2, axis=0), processing, distance_mm).sum() == (200 if far else 238)
 
 
 @pytest.mark.parametrize(("distance_mm", "kept"), [(5.0, [0, 2, 100, 2]), (30.0, [1, 2, 100, 2])], ids=["a volume", "slices by themselves"])

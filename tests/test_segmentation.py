@@ -166,6 +166,17 @@ def test_faint_ends_are_no_lesions_and_stay_with_all_that_reaches_the_threshold(
     assert int(replace(ended, all_lesions=True).mask.sum()) == 501
 
 
+@pytest.mark.parametrize(("pixel_mm", "marked"), [(None, 0), (0.9, 0), (2.0, 36)])
+def test_what_is_small_in_a_slice_by_itself_is_left_out_and_told(pixel_mm: float | None, marked: int) -> None:
+    probability = np.full((1, 256, 256), 0.1)
+    probability[0, 40:46, 40:46] = 0.9  # 36 pixels: of 240 mm over 256 they are 32 mm²
+    result = drawn(probability, None if pixel_mm is None else np.diag([-pixel_mm, -pixel_mm, 5.0, 1.0]))
+    result = replace(result, model=replace(result.model, postprocessing=Postprocessing(smallest_in_slice_mm2=100.0)))
+    assert (int(result.mask.sum()), result.found) == (marked, marked > 0)
+    assert [lesion.voxels for lesion in result.satellites] == ([] if marked else [36])
+    assert int(replace(result, all_lesions=True).mask.sum()) == 36
+
+
 def test_the_expected_dice_is_that_of_a_volume_or_of_a_slice() -> None:
     agreement = {"volume": AgreementModel.of([0, 0, 0, 0], [-1, 1]), "slice": AgreementModel.of([0, 0, 0, 2], [0, 0])}
     assert drawn(two_lesions(), agreement=agreement).confidence.expected_dice == pytest.approx(0.5)

@@ -34,6 +34,15 @@ SMALLEST_COVER = 0.75
 INDEX, RIGHT, ANTERIOR, SUPERIOR = np.arange(3), *np.eye(3)
 
 
+def assumed_pixel_mm(height: int, width: int) -> float:
+    """Return the side in mm of a pixel of a slice without spacing: such a slice is taken to show :data:`FIELD_OF_VIEW_MM`.
+
+    >>> assumed_pixel_mm(256, 200)
+    0.9375
+    """
+    return FIELD_OF_VIEW_MM / max(height, width)
+
+
 @dataclass(frozen=True)
 class AxialGrid:
     """Axial slices ``(n, size, size)`` laid through a volume ``(z, y, x)``.

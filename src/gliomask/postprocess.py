@@ -39,6 +39,8 @@ class Postprocessing:
         A lesion smaller than this share of the largest one is left out of the mask.
     smallest_share_in_slice
         The same for the parts of a mask in a slice that is judged by itself, where one tumour often has several.
+    smallest_in_slice_mm2
+        The area in mm² that such a part must have: what is smaller, with no slice beside it to bear it out, is mostly false.
     smallest_end
         A slice of a volume in which less than this share of the largest slice's area is marked is left unmarked: a tumour fades
         out there, and half of such marks lie beyond where experts end it.
@@ -47,6 +49,7 @@ class Postprocessing:
     smoothing_mm: float = 0.0
     smallest_share: float = 0.0
     smallest_share_in_slice: float = 0.0
+    smallest_in_slice_mm2: float = 0.0
     smallest_end: float = 0.0
 
 
@@ -97,13 +100,13 @@ def smooth_across_slices(probability: Float, smoothing_mm: float, distance_mm: f
     return smoothed
 
 
-def final_mask(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0) -> Mask:
-    """Return what a model's mask is of what reaches its threshold ``(z, y, x)``; parameters as of :func:`without_satellites`."""
-    return without_faint_ends(without_satellites(mask, postprocessing, distance_mm), postprocessing, distance_mm)
+def final_mask(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0, pixel_mm2: float = 1.0) -> Mask:
+    """Return what a model's mask is of what reaches its threshold ``(z, y, x)``; parameters as of :func:`without_small_parts`."""
+    return without_faint_ends(without_small_parts(mask, postprocessing, distance_mm, pixel_mm2), postprocessing, distance_mm)
 
 
-def without_satellites(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0) -> Mask:
-    """Return a mask ``(z, y, x)`` without the lesions that are small beside the largest.
+def without_small_parts(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0, pixel_mm2: float = 1.0) -> Mask:
+    """Return a mask ``(z, y, x)`` without the lesions that are small beside the largest, or small for a slice by itself.
 
     Voxels belong to one lesion if they touch by a face, an edge or a corner. A slice alone, and slices
     further apart than :data:`NEIGHBOUR_MM`, are judged one by one, since a lesion's parts in them need not touch.
@@ -114,14 +117,17 @@ def without_satellites(mask: Mask, postprocessing: Postprocessing, distance_mm: 
         How small is too small.
     distance_mm
         From one slice to the next.
+    pixel_mm2
+        The area of a pixel.
     """
     if _is_one_volume(mask, distance_mm):
         return _without_small(mask, postprocessing.smallest_share)
-    return np.concatenate([_without_small(mask[z : z + 1], postprocessing.smallest_share_in_slice) for z in range(len(mask))])
+    share, pixels = postprocessing.smallest_share_in_slice, postprocessing.smallest_in_slice_mm2 / pixel_mm2
+    return np.concatenate([_without_small(mask[z : z + 1], share, pixels) for z in range(len(mask))])
 
 
 def without_faint_ends(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0) -> Mask:
-    """Return a mask ``(z, y, x)`` without what is marked in slices that have little of it; parameters as of :func:`without_satellites`."""
+    """Return a mask ``(z, y, x)`` without what is marked in slices that have little of it; parameters as of :func:`without_small_parts`."""
     if not _is_one_volume(mask, distance_mm):
         return mask
     areas = np.count_nonzero(mask, axis=(1, 2))
@@ -133,9 +139,9 @@ def _is_one_volume(mask: Mask, distance_mm: float) -> bool:
     return len(mask) > 1 and distance_mm <= NEIGHBOUR_MM
 
 
-def _without_small(mask: Mask, smallest_share: float) -> Mask:
-    """Return a mask without its parts smaller than *smallest_share* of the largest one."""
-    if smallest_share <= 0.0 or not mask.any():
+def _without_small(mask: Mask, smallest_share: float, smallest: float = 0.0) -> Mask:
+    """Return a mask without its parts of fewer than *smallest* voxels or *smallest_share* of the largest one's."""
+    if max(smallest_share, smallest) <= 0.0 or not mask.any():
         return mask
     lines = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     box = tuple(slice(line[0], line[-1] + 1) for line in lines)
@@ -143,5 +149,5 @@ def _without_small(mask: Mask, smallest_share: float) -> Mask:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     kept = np.zeros_like(mask)
-    kept[box] = mask[box] & (sizes >= smallest_share * sizes.max())[labels]
+    kept[box] = mask[box] & (sizes >= max(smallest, smallest_share * sizes.max()))[labels]
     return kept

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from gliomask.confidence import Agreement, entropy, features
 from gliomask.engine import BATCH, Engine, Runtime, load_engine
 from gliomask.errors import ImplausibleInputError, InputError, ModelError
-from gliomask.grid import FIELD_OF_VIEW_MM, axial_grid, radiological
+from gliomask.grid import FIELD_OF_VIEW_MM, assumed_pixel_mm, axial_grid, radiological
 from gliomask.io import read
 from gliomask.io.naming import MapName
 from gliomask.measure import Lesion, Removed, lesions, measurements, remove_small
 from gliomask.models import DEFAULT, ModelRecord, find_model
-from gliomask.postprocess import NEIGHBOUR_MM, final_mask, slice_distance_mm, smooth_across_slices, without_satellites
+from gliomask.postprocess import NEIGHBOUR_MM, final_mask, slice_distance_mm, smooth_across_slices, without_small_parts
 from gliomask.preprocess import (
     Windows,
     apply_windows,
@@ -70,7 +70,7 @@ class Segmentation:
         Whether the input is plausibly axial brain FLAIR, and what was seen; not plausible only where
         the segmentation was forced.
     all_lesions
-        Whether the mask is all that reaches the threshold: lesions small beside the largest and faint ends too, which
+        Whether the mask is all that reaches the threshold: small lesions and faint ends too, which
         else are left out as the model's record says.
     """
 
@@ -97,11 +97,11 @@ class Segmentation:
 
     @cached_property
     def satellites(self) -> list[Lesion]:
-        """What was left out of the mask because it is small beside the largest lesion, in parts, the largest of them first."""
+        """The parts left out of the mask because they are small beside the largest lesion, or for a slice by itself; the largest first."""
         if self.all_lesions:
             return []
         marked = self.probability >= self.threshold
-        left_out = marked & ~self._axially(without_satellites, marked)
+        left_out = marked & ~self._axially(without_small_parts, marked)
         return lesions(left_out, self.volume.affine, head=self._head, probability=self.probability)
 
     @cached_property
@@ -115,8 +115,8 @@ class Segmentation:
 
     def _axially(self, step: Callable[..., NDArray[np.bool_]], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return what a step of the postprocessing makes of a mask when it is given its axial slices."""
-        axes, _, distance_mm = self._axial
-        return step(mask.transpose(axes), self.model.postprocessing, distance_mm).transpose(np.argsort(axes))
+        axes, pixel_mm, distance_mm = self._axial
+        return step(mask.transpose(axes), self.model.postprocessing, distance_mm, pixel_mm**2).transpose(np.argsort(axes))
 
     @cached_property
     def _head(self) -> NDArray[np.bool_] | None:
@@ -125,13 +125,13 @@ class Segmentation:
 
     @cached_property
     def _axial(self) -> tuple[tuple[int, int, int], float, float]:
-        """How to transpose the volume to axial slices, the side of their pixels in the network's, and their distance in mm."""
-        size, volume = self.model.input_size, self.volume
+        """How to transpose the volume to axial slices, the side of their pixels and their distance in mm."""
+        volume = self.volume
         if volume.affine is None or volume.spacing_mm is None:
-            return (0, 1, 2), size / max(volume.voxels.shape[1:3]), _distance_mm(volume)
+            return (0, 1, 2), assumed_pixel_mm(*volume.voxels.shape[1:3]), _distance_mm(volume)
         axes, _ = radiological(volume.affine)
         distance_mm, height_mm, width_mm = (volume.spacing_mm[2 - axis] for axis in axes)
-        return axes, float(np.sqrt(height_mm * width_mm)) * size / FIELD_OF_VIEW_MM, distance_mm
+        return axes, float(np.sqrt(height_mm * width_mm)), distance_mm
 
     @cached_property
     def confidence(self) -> Agreement | None:
@@ -140,7 +140,7 @@ class Segmentation:
         That is so for an empty mask, a model without a measured expectation, an input that is no plausible
         FLAIR, settings other than the model's own, and for slices that are neither one nor a whole head.
         """
-        axes, pixel, distance_mm = self._axial
+        axes, pixel_mm, distance_mm = self._axial
         slices = self.volume.voxels.shape[axes[0]]
         own = self.threshold == self.model.threshold and not self.all_lesions and self.min_lesion_ml is None
         whole = distance_mm <= NEIGHBOUR_MM and slices * distance_mm >= WHOLE_HEAD_MM
@@ -149,6 +149,7 @@ class Segmentation:
         expectation = self.model.agreement.get("slice" if slices == 1 else "volume")
         if expectation is None:
             return None
+        pixel = pixel_mm * self.model.input_size / FIELD_OF_VIEW_MM
         row = features(self.model.calibration.undo(self.probability).transpose(axes), self.mask.transpose(axes), pixel)
         return None if row is None else expectation.estimate(row)
 
@@ -225,7 +226,7 @@ class Segmenter:
     force
         Whether to segment what does not look like axial brain FLAIR too; its result says so.
     all_lesions
-        Whether to mark all that reaches the threshold: lesions small beside the largest and faint ends too, which the
+        Whether to mark all that reaches the threshold: small lesions and faint ends too, which the
         model's record leaves out.
 
     Raises

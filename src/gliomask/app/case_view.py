@@ -83,7 +83,7 @@ def _ask(result: Segmentation, *, several: bool) -> Settings:
         all_lesions = st.toggle(
             "All lesions",
             key="all lesions",
-            help="Mark all that reaches the threshold: lesions small beside the largest, most of which are false, and faint ends.",
+            help="Mark all that reaches the threshold: small lesions, most of which are false, and faint ends.",
         )
     first, second, third = st.columns(3, gap="medium")
     threshold = first.slider(

@@ -14,7 +14,8 @@ WEAK: Sequence[tuple[str, str]] = (
     ("Slices without tumour", "Something is marked in {clean} of them, by way of input; mostly near the top of the head, at "
      "the temporal poles and where coils make the rim bright. A mark on a single slice is weak evidence."),
     ("Single slices and FLAIR alone", "Both cost accuracy, as the table shows, and together most."),
-    ("A second lesion", "What is small beside the largest is left out, a true lesion too. The case says so, and All lesions shows it."),
+    ("Small lesions", "What is small beside the largest, or for a slice by itself, is left out, a true lesion too. The case says so, "
+     "and All lesions shows it."),
     ("Other diseases", "Multiple sclerosis, stroke, small-vessel disease and other tumours are bright on FLAIR too. None were in the "
      "training, so they may be marked or missed."),
     ("Other scanners and skull-stripped scans", "All patients come from one dataset of five institutions, with masks by one reader. "

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, features
 from gliomask.evaluation.calibration import ALL_PIXELS, in_doubt, pooled, reliabilities
+from gliomask.grid import assumed_pixel_mm
 from gliomask.metrics import confusion, dice
 from gliomask.postprocess import Postprocessing, final_mask, log_odds, slice_distance_mm
 
@@ -130,7 +131,8 @@ def fit_calibration(cases: Iterable[FittingCase]) -> Calibration:
 def described(case: FittingCase, postprocessing: Postprocessing) -> Row | None:
     """Return a case's features and its Dice after a model's *postprocessing*; None if nothing is marked."""
     probability = case.probability.astype(np.float32)
-    mask = final_mask(probability >= 0.5, postprocessing, slice_distance_mm(len(probability)))
+    slices, height, width = probability.shape
+    mask = final_mask(probability >= 0.5, postprocessing, slice_distance_mm(slices), assumed_pixel_mm(height, width) ** 2)
     row = features(probability, mask)
     return None if row is None else (row, dice(confusion(mask, case.reference)))
 

@@ -117,7 +117,9 @@ FAST = Recipe(
     average_decay=0.998,
     cosine=True,
     validation_stride=3,
-    postprocessing=Postprocessing(smoothing_mm=2.0, smallest_share=0.3, smallest_share_in_slice=0.1, smallest_end=0.02),
+    postprocessing=Postprocessing(
+        smoothing_mm=2.0, smallest_share=0.3, smallest_share_in_slice=0.1, smallest_in_slice_mm2=100.0, smallest_end=0.02
+    ),
 )
 
 FAST_DICE = replace(FAST, name="fast-dice", loss=losses.dice_loss, epochs=4)
