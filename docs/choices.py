@@ -4,7 +4,7 @@
 
 The second is as for ``gliomask evaluate --cross-validation``: a folder of runs, or an ensemble of
 them. One line for each way of smoothing across slices, averaging with the mirrored slice, threshold,
-smallest lesion and smallest end, for all channels and for FLAIR alone: mean Dice per
+smallest lesion, smallest area at the ends and smallest end, for all channels and for FLAIR alone: mean Dice per
 patient of each fold, the lowest of any patient, and in what share of the slices with tumour and of
 those without something is marked. A choice is made on some folds and reported on others. A second table
 does so for slices by themselves, with the smallest share and the smallest area that a part may have there.
@@ -37,24 +37,29 @@ class Choice(NamedTuple):
     smoothing_mm: float = 0.0
     threshold: float = 0.5
     smallest_share: float = 0.0
+    smallest_area_mm2: float = 0.0
     smallest_end: float = 0.0
 
     def mask(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return the mask ``(z, y, x)`` of a case's probabilities."""
-        distance_mm = slice_distance_mm(len(probability))
+        """Return the mask ``(z, y, x)`` of the probabilities of a case without spacing."""
+        slices, height, width = probability.shape
+        distance_mm, pixel_mm2 = slice_distance_mm(slices), assumed_pixel_mm(height, width) ** 2
         smooth = smooth_across_slices(probability, self.smoothing_mm, distance_mm)
-        processing = Postprocessing(smallest_share=self.smallest_share, smallest_end=self.smallest_end)
-        return final_mask(smooth >= self.threshold, processing, distance_mm)
+        processing = Postprocessing(
+            smallest_share=self.smallest_share, smallest_area_mm2=self.smallest_area_mm2, smallest_end=self.smallest_end
+        )
+        return final_mask(smooth >= self.threshold, processing, distance_mm, pixel_mm2)
 
 
 CHOICES = (
     Choice(),
     Choice(mirrored=True),
     *(Choice(smoothing_mm=2.0, smallest_share=share) for share in (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)),
-    *(Choice(False, 2.0, 0.5, 0.3, share) for share in (0.01, 0.02, 0.03, 0.05, 0.1)),
-    *(Choice(False, mm, 0.5, 0.3, 0.02) for mm in (0.0, 1.5, 2.5, 3.0, 4.0)),
-    *(Choice(False, 2.0, t, 0.3, 0.02) for t in (0.2, 0.3, 0.4, 0.6)),
-    Choice(True, 2.0, 0.5, 0.3, 0.02),
+    *(Choice(False, 2.0, 0.5, 0.3, area, 0.3) for area in (25.0, 50.0, 75.0, 100.0, 150.0, 200.0)),
+    *(Choice(False, 2.0, 0.5, 0.3, 100.0, end) for end in (0.02, 0.05, 0.1, 0.2, 0.5)),
+    *(Choice(False, mm, 0.5, 0.3, 100.0, 0.3) for mm in (0.0, 1.5, 2.5, 3.0, 4.0)),
+    *(Choice(False, 2.0, t, 0.3, 100.0, 0.3) for t in (0.2, 0.3, 0.4, 0.6)),
+    Choice(True, 2.0, 0.5, 0.3, 100.0, 0.3),
 )
 
 SMALLEST_IN_SLICE = ((0.0, 0.0), *((0.1, area) for area in (0.0, 25.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0)))
@@ -112,7 +117,7 @@ def print_volumes(models: Mapping[str, ModelRecord], patients: Sequence[tuple[st
                 probability = segmenter.segment(Volume(voxels)).probability
                 for choice in (c for c in CHOICES if c.mirrored == mirrored):
                     tally.add((name, *choice), fold, choice.mask(probability), reference)
-    tally.print(["input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest end"])
+    tally.print(["input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest area mm²", "smallest end"])
 
 
 def print_slices(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
@@ -125,7 +130,7 @@ def print_slices(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str
         for name, voxels in (("all", images), ("FLAIR", images[..., 1:2])):
             marked = np.concatenate([segmenter.segment(Volume(voxels[z : z + 1])).probability >= 0.5 for z in range(len(voxels))])
             for share, area in SMALLEST_IN_SLICE:
-                processing = Postprocessing(smallest_share_in_slice=share, smallest_in_slice_mm2=area)
+                processing = Postprocessing(smallest_share_in_slice=share, smallest_area_mm2=area)
                 tally.add((name, share, area), fold, final_mask(marked, processing, np.inf, pixel_mm2), reference)
     tally.print(["input, slice by slice", "smallest share", "smallest area mm²"])
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -92,7 +94,7 @@ def test_slices_far_apart_are_judged_one_by_one() -> None:
 
 @pytest.mark.parametrize("distance_mm", [5.0, 30.0])
 def test_a_part_in_a_slice_by_itself_needs_an_area(distance_mm: float) -> None:
-    processing = Postprocessing(smallest_in_slice_mm2=40.0)
+    processing = Postprocessing(smallest_area_mm2=40.0)
     assert without_small_parts(lesions(100, 10, 9), processing, distance_mm, pixel_mm2=4.0).sum() == 110
     assert without_small_parts(lesions(100, 10, 9), processing, distance_mm, pixel_mm2=2.0).sum() == 100
     assert not without_small_parts(lesions(10, 9), processing, distance_mm).any(), "nothing need be left"
@@ -100,11 +102,24 @@ def test_a_part_in_a_slice_by_itself_needs_an_area(distance_mm: float) -> None:
     assert without_small_parts(lesions(100, 10, 9).repeat(2, axis=0), processing, distance_mm).sum() == (200 if far else 238)
 
 
-@pytest.mark.parametrize(("distance_mm", "kept"), [(5.0, [0, 2, 100, 2]), (30.0, [1, 2, 100, 2])], ids=["a volume", "slices by themselves"])
-def test_faint_ends_of_a_volume_are_left_unmarked(distance_mm: float, kept: list[int]) -> None:
-    mask = np.concatenate([lesions(size).repeat(100 // size, axis=-1)[..., :100] & (np.arange(100) < size) for size in (1, 2, 100, 2)])
-    processing = Postprocessing(smallest_end=0.02)
-    assert np.count_nonzero(without_faint_ends(mask, processing, distance_mm), axis=(1, 2)).tolist() == kept
-    np.testing.assert_array_equal(without_faint_ends(mask, Postprocessing()), mask)
-    assert without_faint_ends(mask[:1], processing, 5.0).sum() == 1, "a slice alone has no ends"
-    assert not without_faint_ends(np.zeros_like(mask), processing).any()
+def slices(*areas: int) -> np.ndarray:
+    return (np.arange(200) < np.array(areas)[:, None])[:, None]
+
+
+@pytest.mark.parametrize(
+    ("areas", "distance_mm", "pixel_mm2", "kept"),
+    [
+        ([1, 19, 20, 100, 5, 100, 19], 5.0, 1.0, [0, 0, 20, 100, 5, 100, 0]),  # what lies between is no end
+        ([1, 19, 20, 100, 5, 100, 19], 5.0, 2.0, [0, 19, 20, 100, 5, 100, 19]),
+        ([1, 19, 20, 100, 5, 100, 19], 30.0, 1.0, [1, 19, 20, 100, 5, 100, 19]),  # slices by themselves
+        ([2, 3, 10, 4, 2], 5.0, 1.0, [0, 3, 10, 4, 0]),  # a small tumour is small in all its slices
+        ([19], 5.0, 1.0, [19]),  # a slice alone has no ends
+        ([0, 0], 5.0, 1.0, [0, 0]),
+    ],
+)
+def test_faint_ends_of_a_volume_are_left_unmarked(areas: list[int], distance_mm: float, pixel_mm2: float, kept: list[int]) -> None:
+    processing = Postprocessing(smallest_area_mm2=20.0, smallest_end=0.3)
+    found = without_faint_ends(slices(*areas), processing, distance_mm, pixel_mm2)
+    assert np.count_nonzero(found, axis=(1, 2)).tolist() == kept
+    for off in (Postprocessing(), replace(processing, smallest_area_mm2=0.0), replace(processing, smallest_end=0.0)):
+        np.testing.assert_array_equal(without_faint_ends(slices(*areas), off, distance_mm), slices(*areas))

@@ -161,7 +161,9 @@ def test_faint_ends_are_no_lesions_and_stay_with_all_that_reaches_the_threshold(
     axes = np.diag([-0.9, -0.9, 5.0, 1.0])
     affine = None if order == (0, 1, 2) else axes[:, [1, 2, 0, 3]]
     result = drawn(probability.transpose(order), affine)
-    ended = replace(result, model=replace(result.model, postprocessing=Postprocessing(smallest_share=0.1, smallest_end=0.02)))
+    ended = replace(
+        result, model=replace(result.model, postprocessing=Postprocessing(smallest_share=0.1, smallest_area_mm2=100.0, smallest_end=0.3))
+    )
     assert (int(result.mask.sum()), int(ended.mask.sum()), ended.satellites) == (501, 500, [])
     assert int(replace(ended, all_lesions=True).mask.sum()) == 501
 
@@ -171,7 +173,7 @@ def test_what_is_small_in_a_slice_by_itself_is_left_out_and_told(pixel_mm: float
     probability = np.full((1, 256, 256), 0.1)
     probability[0, 40:46, 40:46] = 0.9  # 36 pixels: of 240 mm over 256 they are 32 mm²
     result = drawn(probability, None if pixel_mm is None else np.diag([-pixel_mm, -pixel_mm, 5.0, 1.0]))
-    result = replace(result, model=replace(result.model, postprocessing=Postprocessing(smallest_in_slice_mm2=100.0)))
+    result = replace(result, model=replace(result.model, postprocessing=Postprocessing(smallest_area_mm2=100.0)))
     assert (int(result.mask.sum()), result.found) == (marked, marked > 0)
     assert [lesion.voxels for lesion in result.satellites] == ([] if marked else [36])
     assert int(replace(result, all_lesions=True).mask.sum()) == 36

@@ -39,17 +39,18 @@ class Postprocessing:
         A lesion smaller than this share of the largest one is left out of the mask.
     smallest_share_in_slice
         The same for the parts of a mask in a slice that is judged by itself, where one tumour often has several.
-    smallest_in_slice_mm2
-        The area in mm² that such a part must have: what is smaller, with no slice beside it to bear it out, is mostly false.
+    smallest_area_mm2
+        The area in a slice under which a mark is mostly false. In a slice that is judged by itself, parts smaller than this are left
+        out. At the ends of a volume's mask, slices with less than this are left unmarked: a tumour fades out there, and experts end it
+        sooner or later by judgement.
     smallest_end
-        A slice of a volume in which less than this share of the largest slice's area is marked is left unmarked: a tumour fades
-        out there, and half of such marks lie beyond where experts end it.
+        Such an end also has to have less than this share of the largest slice's area, since all slices of a small tumour are small.
     """
 
     smoothing_mm: float = 0.0
     smallest_share: float = 0.0
     smallest_share_in_slice: float = 0.0
-    smallest_in_slice_mm2: float = 0.0
+    smallest_area_mm2: float = 0.0
     smallest_end: float = 0.0
 
 
@@ -102,7 +103,7 @@ def smooth_across_slices(probability: Float, smoothing_mm: float, distance_mm: f
 
 def final_mask(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0, pixel_mm2: float = 1.0) -> Mask:
     """Return what a model's mask is of what reaches its threshold ``(z, y, x)``; parameters as of :func:`without_small_parts`."""
-    return without_faint_ends(without_small_parts(mask, postprocessing, distance_mm, pixel_mm2), postprocessing, distance_mm)
+    return without_faint_ends(without_small_parts(mask, postprocessing, distance_mm, pixel_mm2), postprocessing, distance_mm, pixel_mm2)
 
 
 def without_small_parts(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0, pixel_mm2: float = 1.0) -> Mask:
@@ -122,16 +123,19 @@ def without_small_parts(mask: Mask, postprocessing: Postprocessing, distance_mm:
     """
     if _is_one_volume(mask, distance_mm):
         return _without_small(mask, postprocessing.smallest_share)
-    share, pixels = postprocessing.smallest_share_in_slice, postprocessing.smallest_in_slice_mm2 / pixel_mm2
+    share, pixels = postprocessing.smallest_share_in_slice, postprocessing.smallest_area_mm2 / pixel_mm2
     return np.concatenate([_without_small(mask[z : z + 1], share, pixels) for z in range(len(mask))])
 
 
-def without_faint_ends(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0) -> Mask:
-    """Return a mask ``(z, y, x)`` without what is marked in slices that have little of it; parameters as of :func:`without_small_parts`."""
-    if not _is_one_volume(mask, distance_mm):
+def without_faint_ends(mask: Mask, postprocessing: Postprocessing, distance_mm: float = 0.0, pixel_mm2: float = 1.0) -> Mask:
+    """Return a mask ``(z, y, x)`` without the little in its first and last slices; parameters as of :func:`without_small_parts`."""
+    if not mask.any() or not _is_one_volume(mask, distance_mm):
         return mask
     areas = np.count_nonzero(mask, axis=(1, 2))
-    return mask & (areas >= postprocessing.smallest_end * areas.max())[:, None, None]
+    enough = np.flatnonzero(areas >= min(postprocessing.smallest_area_mm2 / pixel_mm2, postprocessing.smallest_end * areas.max()))
+    kept = np.zeros_like(mask)
+    kept[enough[0] : enough[-1] + 1] = mask[enough[0] : enough[-1] + 1]
+    return kept
 
 
 def _is_one_volume(mask: Mask, distance_mm: float) -> bool:
