@@ -263,6 +263,16 @@ def test_five_thousand_slices_are_refused(tmp_path: Path) -> None:
         read(tmp_path / "head.nii")
 
 
+def test_voxels_within_the_header_are_refused(tmp_path: Path, flair: Matrix) -> None:
+    """Read from the first byte, as nibabel takes it, the whole image would lie 352 bytes aside."""
+    path = write(tmp_path / "head.nii", flair)
+    content = bytearray(path.read_bytes())
+    content[108:112] = np.float32(0).tobytes()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"head\.nii: its header says that the voxels begin within it \(vox_offset 0\)"):
+        read(path)
+
+
 BAD_CONTENT = {
     "nan": (lambda a: np.where(a > 100, np.nan, a).astype(np.float32), "NaN or infinite"),
     "inf": (lambda a: np.where(a > 100, np.inf, a).astype(np.float32), "NaN or infinite"),
@@ -289,6 +299,32 @@ def test_a_truncated_file_is_refused_and_named(tmp_path: Path, flair: Matrix, ke
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(InputError, match=r"head\.nii.*(damaged|cut short)"):
         read(path)
+
+
+@pytest.mark.parametrize("end", ["damaged within", "without checksum"])
+def test_what_gzip_does_not_vouch_for_is_refused(tmp_path: Path, flair: Matrix, end: str) -> None:
+    """Deflate decodes most damaged bytes to something, as long as the voxels' bytes."""
+    path = write(tmp_path / "head.nii.gz", flair)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content if end == "damaged within" else path.read_bytes()[:-6])
+    with pytest.raises(InputError, match=r"head\.nii\.gz: damaged, cut short"):
+        read(path)
+
+
+@pytest.mark.parametrize(("name", "packed"), [("Head.Nii.GZ", True), ("head.NII", False), ("head.nii.gz", False), ("head.nii", True)])
+def test_content_counts_rather_than_the_ending(tmp_path: Path, flair: Matrix, name: str, packed: bool) -> None:
+    path = write(tmp_path / f"made.nii{'.gz' if packed else ''}", flair).rename(tmp_path / name)
+    np.testing.assert_array_equal(read(path).flair, flair.transpose(2, 1, 0))
+
+
+def test_what_nibabel_says_of_headers_stays_off_the_screen(tmp_path: Path, flair: Matrix, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "head.nii", flair)
+    content = bytearray(path.read_bytes())
+    content[252:256] = np.array([-1, 7], "<i2").tobytes()  # qform_code, sform_code
+    path.write_bytes(content)
+    assert "orientation unknown" in read(path).notes[0]
+    assert not caplog.text
 
 
 def test_another_format_under_niftis_name_is_refused(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 import gzip
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -17,6 +18,7 @@ from gliomask.errors import InputError
 from gliomask.grid import SMALLEST_COVER, resampled
 from gliomask.io.access import check_opens
 from gliomask.io.images import MAX_LABELS, MAX_PIXELS
+from gliomask.io.silence import unwarned
 from gliomask.io.writing import atomic_path
 from gliomask.volume import Volume, checked_affine
 
@@ -28,6 +30,12 @@ MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 NO_GEOMETRY = b"gliomask; no geometry known"
 """What :func:`write_nifti` puts into the description where a volume has no affine."""
+
+GZIP = b"\x1f\x8b"
+"""What a gzip file begins with, whatever it is called."""
+
+MOST_BEHIND = 2**24
+"""Most bytes behind the voxels that are unpacked to come to gzip's checksum; there are none in a proper file."""
 
 SAMPLE = 100_000  # voxels looked at before all are, to tell an image from a mask
 
@@ -166,13 +174,13 @@ def _affine_mm(path: Path, image: Any) -> NDArray[np.float64]:
 
 def _loaded(path: Path, max_pixels: int | None = None) -> tuple[Any, NDArray[Any]]:
     """Return the image and its array as ``(z, y, x)``, sizes having been checked before anything is allocated."""
-    check_opens(path)  # nibabel takes a file that it may not open for one of an unknown kind
+    check_opens(path)
     try:
-        image: Any = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Image):
-            raise InputError(f"{path}: {type(image).__name__}, not NIfTI. Convert it to .nii.gz.")
-        _check_header(path, image, MAX_PIXELS if max_pixels is None else max_pixels)
-        array: NDArray[Any] = np.asanyarray(image.dataobj)
+        with _unpacked(path) as file, unwarned():  # what nibabel would say of a header names no file
+            image, stored = _image(path, file)
+            _check_header(path, image, stored, MAX_PIXELS if max_pixels is None else max_pixels)
+            array: NDArray[Any] = np.asanyarray(image.dataobj)
+            file.read(MOST_BEHIND)  # gzip compares its checksum at the end, which the voxels alone do not reach
     except UNREADABLE as error:
         raise InputError(f"{path}: damaged, cut short or not NIfTI ({error}). Export it again.") from error
     except MemoryError as error:
@@ -182,7 +190,35 @@ def _loaded(path: Path, max_pixels: int | None = None) -> tuple[Any, NDArray[Any
     return image, array.reshape((*array.shape, 1, 1)[:3]).transpose(2, 1, 0)
 
 
-def _check_header(path: Path, image: Any, max_pixels: int) -> None:
+@contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """Yield a file's bytes, unpacked where they are gzip's: exports call a packed file .nii, or a plain one .nii.gz."""
+    with path.open("rb") as file:
+        packed = file.read(len(GZIP)) == GZIP
+        file.seek(0)
+        if not packed:
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            yield unpacked
+
+
+def _image(path: Path, file: IO[bytes] | gzip.GzipFile) -> tuple[Any, Any]:
+    """Return the image in a file, its voxels still to be read, and its header as it is stored, which nibabel mends in the image.
+
+    The content says which NIfTI it is; ``nibabel.load`` goes by the name, and fails on an ending like ``.Nii.gz``.
+    """
+    start = file.read(nibabel.Nifti2Header.sizeof_hdr)
+    kind: Any = next((k for k in (nibabel.Nifti1Image, nibabel.Nifti2Image) if k.header_class.may_contain_header(start)), None)
+    if kind is None:
+        raise InputError(f"{path}: damaged, cut short or not NIfTI ({'no header' if start else 'empty'}). Export it again.")
+    file.seek(0)
+    stored = kind.header_class.from_fileobj(file, check=False)
+    file.seek(0)
+    return kind.from_file_map(kind.make_file_map({"image": file})), stored
+
+
+def _check_header(path: Path, image: Any, stored: Any, max_pixels: int) -> None:
     shape = image.shape
     if len(shape) < 2 or 0 in shape:
         raise InputError(f"{path}: an array of {' x '.join(map(str, shape)) or 'no'} voxels; expected a volume.")
@@ -196,8 +232,8 @@ def _check_header(path: Path, image: Any, max_pixels: int) -> None:
             f"{path}: too large ({' x '.join(map(str, shape))} voxels). At most {MAX_SLICES} along an axis and "
             f"{max_pixels // 2**20} million in all are read."
         )
-    with ImageOpener(path) as file:  # nibabel mends such spacing in silence; what the file says counts
-        stored = type(image.header).from_fileobj(file, check=False)
+    if stored["vox_offset"] < image.header.sizeof_hdr:
+        raise InputError(f"{path}: its header says that the voxels begin within it (vox_offset {stored['vox_offset']:g}). Export it again.")
     spacing = np.asarray(stored["pixdim"][1 : 1 + min(3, len(shape))], float)
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         shown = ", ".join(f"{s:g}" for s in spacing)
