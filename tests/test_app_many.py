@@ -298,6 +298,13 @@ class TestMaskUploads:
         with pytest.raises(InputError, match="0 MB in all"):
             mask_uploads.evaluate_uploads(one(), one())
 
+    @pytest.mark.parametrize("name", ["a_mask.nii", "a_mask.nii.gz"])
+    def test_bounds_hold_whatever_a_nifti_file_is_called(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        mask = square((3, 30, 30), 1, 4, 4, 10)
+        monkeypatch.setattr(mask_uploads, "MAX_PIXELS", mask.size - 1)
+        with pytest.raises(InputError, match="voxels; at most"):
+            mask_uploads.evaluate_uploads([Sent(name, nifti(mask))], [Sent(name, nifti(mask))])
+
     def test_archive_that_unpacks_to_more_than_there_is_room_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mask_uploads, "MAX_SESSION_MB", 1)
         with pytest.raises(InputError, match="unpacks to more"):

@@ -183,10 +183,10 @@ def _place(folder: Path, number: int, name: str) -> Path:
 def _check_size(path: Path) -> None:
     """Refuse a mask with more pixels than a case may have, before they are read."""
     if is_nifti(path):
-        import nibabel  # half a second that image masks need not wait for
+        from gliomask.io.nifti import nifti_shape  # nibabel: half a second that image masks need not wait for
 
         try:
-            shape = nibabel.load(path).shape
+            shape = nifti_shape(path)
         except Exception:  # noqa: BLE001 - the reader says it in its own words
             return
     else:

@@ -123,6 +123,19 @@ def read_nifti_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64] 
     return array != 0, None if placeless else _affine_mm(path, image)
 
 
+def nifti_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape that a file's header gives, nothing of its voxels being read.
+
+    Raises
+    ------
+    InputError
+        It is no NIfTI. On damage nibabel, NumPy and gzip raise their own.
+    """
+    with _unpacked(path) as file, unwarned():
+        image, _ = _image(path, file)
+    return tuple(image.shape)
+
+
 def write_nifti(array: NDArray[Any], volume: Volume, path: Path) -> None:
     """Write an array ``(z, y, x)`` on a volume's grid, bool as uint8, float as float32, atomically.
 
