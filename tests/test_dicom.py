@@ -417,6 +417,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         r"multi: 5 frames, of which 4 are described",
     ),
     "frame without position": (multi_frame(remove_position), r"multi, frame 3: nothing as ImagePositionPatient"),
+    "mosaic": (
+        lambda folder: write_series(folder, numbered((1, 64, 80)), ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]),
+        r"no MR images \(1 mosaic image\)",
+    ),
     "no FLAIR": (
         series_with(**T1, InversionTime=None),
         r"no FLAIR series\. Found: series 5 'AX T1', 5 slices\. Name the one to take with --series",
@@ -550,6 +554,9 @@ def head(**tags: object) -> headers.Header:
         ({"SeriesDescription": "AX 5MM", "ProtocolName": "FLAIR", "EchoTime": 110}, True),
         ({"SeriesDescription": "AX T2", "ProtocolName": "TUMOR T1 T2 FLAIR", "EchoTime": 110}, False),
         ({"ProtocolName": "FLAIR_longTR"}, True),
+        ({"SeriesDescription": "t2_spc_da-fl_sag_p2_iso", "EchoTime": 388}, True),
+        ({"SeriesDescription": "t2_space_dir_sag", "EchoTime": 310, "InversionTime": 3000}, False),
+        ({"SeriesDescription": "Double IR 3D", "EchoTime": 310, "InversionTime": 2550}, False),
         ({"SequenceName": "*tir2d1_21", "SeriesDescription": "dark fluid"}, True),
         ({**FLAIR, "InversionTime": 0}, True),
         ({**FLAIR, "ImageType": ["DERIVED", "SECONDARY", "ADC"]}, False),
@@ -604,6 +611,7 @@ def test_t1_and_contrast_are_known_by_parameters_and_names(tags: dict[str, objec
         ),
         (pydicom.uid.MRImageStorage, "MR", {"Rows": 8, "Columns": 8, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
         (pydicom.uid.MRImageStorage, "MR", {"Rows": 8, "Columns": 8, "SeriesDescription": "3-plane Loc"}, "localizer"),
+        (pydicom.uid.MRImageStorage, "MR", {"Rows": 8, "Columns": 8, "ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "mosaic image"),
         (pydicom.uid.MRImageStorage, "MR", {"Rows": 8, "Columns": 8}, "MR image"),
         (pydicom.uid.MRSpectroscopyStorage, "MR", {"Rows": 8, "Columns": 8}, "non-image object"),
         (pydicom.uid.RawDataStorage, "MR", {}, "non-image object"),
@@ -680,6 +688,13 @@ def test_a_series_is_taken_as_asked(tmp_path: Path, wanted: str) -> None:
     volume = read(tmp_path, uid if wanted == "uid" else wanted)
     assert volume.voxels.shape == (3, 32, 40, 1)
     assert volume.notes[0] == "series 12 'AX T1', 3 slices (as asked)"
+
+
+def test_series_without_uid_are_told_apart_by_number_and_description(tmp_path: Path) -> None:
+    study, flair = make.Study.new(), numbered((3, 32, 40))
+    write_series(tmp_path / "a", flair, study=study, SeriesInstanceUID=None, SeriesNumber=3)
+    write_series(tmp_path / "b", flair // 2, study=study, SeriesInstanceUID=None, **{**T1, "InversionTime": None}, SeriesNumber=4)
+    assert read(tmp_path).notes[:2] == ("series 3 'AX FLAIR', 3 slices", "pre-contrast T1: series 4 'AX T1', 3 slices")
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ FLAIR_INVERSION_MS = (1500.0, 3500.0)
 LONG_ECHO_MS = 60.0
 """Echo time from which an inversion recovery is T2-weighted; "T1 FLAIR" has 5 to 30 ms."""
 
-NAMED_FLAIR = re.compile(r"flair|fluid.?atten|dark.?fluid|tirm|(?<![a-z])df(?![a-z])")
+NAMED_FLAIR = re.compile(r"flair|fluid.?atten|(?<![a-z])da(rk)?.?fl|tirm|(?<![a-z])df(?![a-z])")
 NAMED_T1 = re.compile(r"t1|mprage|bravo|spgr|vibe|(?<![a-z])tfl(?![a-z])")
 NAMED_T2 = re.compile(r"t2|(?<![a-z])pd(?![a-z])")
 NAMED_LOCALIZER = re.compile(r"locali[sz]er|scout|survey|pilot|(?<![a-z])loc(?![a-z])")
-NAMED_MAP = re.compile(r"(?<![a-z])(adc|mip|trace|stir|subtraction|sub|cbf|cbv|mtt|ttp|swi|tof|asl|perfusion|dwi|dti|diff)(?![a-z])|dyn")
+NAMED_MAP = re.compile(
+    r"(?<![a-z])(adc|mip|trace|stir|dir|subtraction|sub|cbf|cbv|mtt|ttp|swi|tof|asl|perfusion|dwi|dti|diff)(?![a-z])|double.?i|dyn"
+)
 MAP_TYPES = {"ADC", "TRACEW", "FA", "DIFFUSION", "SUBTRACT", "SUBTRACTION", "CBF", "CBV", "MTT", "TTP", "MIP", "PROJECTION IMAGE"}
 """Values of ImageType that name a derived map rather than an image of the anatomy."""
 
@@ -99,6 +101,8 @@ def kind_of(header: Header) -> str:
         return f"{modality} image"
     if "LOCALIZER" in header.image_type or NAMED_LOCALIZER.search(header.words):
         return "localizer"
+    if "MOSAIC" in header.image_type:  # Siemens puts a volume's slices side by side; the position is none of theirs
+        return "mosaic image"
     return "secondary capture" if "SCREEN SAVE" in header.image_type else MR_IMAGE
 
 
@@ -177,11 +181,11 @@ def _check_one_patient_a_folder(headers: Sequence[Header]) -> None:
 
 
 def group_series(headers: Sequence[Header]) -> list[Series]:
-    """Return the MR images as series, by SeriesInstanceUID, in the order of their numbers."""
+    """Return the MR images as series in the order of their numbers, by SeriesInstanceUID or, without one, by number and description."""
     groups: dict[str, list[Header]] = defaultdict(list)
     for header in headers:
         if kind_of(header) == MR_IMAGE:
-            groups[header.series].append(header)
+            groups[header.series or f"{header.number} {header.description}"].append(header)
     found = [Series(tuple(group)) for group in groups.values()]
     return sorted(found, key=lambda s: (s.first.number is None, s.first.number or 0))
 
@@ -202,7 +206,7 @@ def is_flair(header: Header) -> bool:
 
     Its inversion time nulls fluid and its echo is long; where the header lacks one of the two, the
     names have to say it. A "T1 FLAIR" has a short echo; a STIR, which some call TIRM, a short
-    inversion.
+    inversion. Double inversion (DIR), which nulls white matter too, is told by its name alone.
     """
     low, high = FLAIR_INVERSION_MS
     inversion, echo = header.inversion_ms, header.echo_ms
