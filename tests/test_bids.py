@@ -17,6 +17,7 @@ from gliomask import InputError
 from gliomask.cli import main
 from gliomask.confidence import entropy
 from gliomask.io import find_cases, read, read_case
+from gliomask.io.bids import write_derivative
 from gliomask.models import find_model
 
 SHAPE = (128, 128, 8)
@@ -57,6 +58,21 @@ def test_a_dataset_without_flair_is_told(tmp_path: Path) -> None:
     (tmp_path / "dataset_description.json").write_text("{}")
     with pytest.raises(InputError, match="a BIDS dataset without FLAIR"):
         find_cases([tmp_path])
+
+
+def test_a_damaged_description_is_told_before_anything_is_segmented(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "dataset_description.json").write_text('{"Name": ')
+    with pytest.raises(InputError, match=r"dataset_description\.json: not readable as JSON"):
+        find_cases([dataset])
+    shutil.copytree(dataset / "sub-01" / "anat", tmp_path / "other")
+    assert [bool(case.problem) for case in find_cases([tmp_path])] == [False, False, True]
+
+
+def test_a_description_may_begin_with_a_byte_order_mark(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "dataset_description.json").write_text('{"Name": "Köpfe"}', encoding="utf-8-sig")
+    case = find_cases([dataset])[0]
+    write_derivative(case, tmp_path / "results", tmp_path / "out", "1")
+    assert "Köpfe" in json.loads((tmp_path / "out" / "dataset_description.json").read_text())["Name"]
 
 
 def test_forks_of_macos_are_no_images(dataset: Path) -> None:

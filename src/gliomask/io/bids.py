@@ -63,8 +63,9 @@ def bids_cases(root: Path) -> list[CaseSource]:
     Raises
     ------
     InputError
-        The dataset holds no FLAIR.
+        The dataset holds no FLAIR, or its description is damaged.
     """
+    _description(root)  # which the derivatives take over: told now rather than when everything has been segmented
     cases = []
     for subject in sorted(root.glob("sub-*"), key=lambda p: natural_key(p.name)):
         try:
@@ -257,7 +258,7 @@ def _describe(root: Path, place: Path, output: Path, version: str) -> None:
 
 def _description(root: Path) -> dict[str, Any]:
     try:
-        content = json.loads((root / DESCRIPTION).read_text(encoding="utf-8"))
+        content = json.loads((root / DESCRIPTION).read_text(encoding="utf-8-sig"))  # Windows' editors put a mark before it
     except (OSError, ValueError) as error:
         raise InputError(f"{root / DESCRIPTION}: not readable as JSON ({error}). Mend it.") from error
     return content if isinstance(content, dict) else {}
