@@ -359,6 +359,12 @@ def test_slices_that_share_too_little_leave_the_nifti(tmp_path: Path, keyword: s
     assert note.startswith(f"no DICOM SEG: case: its images differ in {keyword}, which a DICOM SEG has once for all")
 
 
+def test_images_of_one_uid_are_refused(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", numbered(), SOPInstanceUID="1.2.3")
+    with pytest.raises(InputError, match="several of its images have one SOPInstanceUID"):
+        write_seg(blob(), read(tmp_path / "in"), tmp_path / "seg.dcm", **MODEL)
+
+
 def test_what_highdicom_refuses_is_an_input_error_without_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **options: object) -> None:
         raise ValueError("Doe^John")

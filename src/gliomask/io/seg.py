@@ -81,7 +81,7 @@ def write_seg(
     ------
     InputError
         The volume is not from DICOM, the array is not on its grid, the source lacks a UID that ties a
-        segmentation to it, its images differ in one that they have to share, or highdicom refuses its headers.
+        segmentation to it, its images differ in one that they have to share, or do not in their own, or highdicom refuses its headers.
     EngineError
         highdicom is not installed.
     """
@@ -150,6 +150,11 @@ def _sources(volume: Volume) -> tuple[list[Any], tuple[int, ...]]:
     if differing := [keyword for keyword in SHARED if len({str(source.get(keyword)) for source in sources}) > 1]:
         raise InputError(
             f"{volume.source or volume.name}: its images differ in {', '.join(differing)}, which a DICOM SEG has once for all. Take the "
+            "NIfTI mask."
+        )
+    if len({source.SOPInstanceUID for source in sources}) < len(sources):
+        raise InputError(
+            f"{volume.source or volume.name}: several of its images have one SOPInstanceUID, by which a DICOM SEG refers to them. Take the "
             "NIfTI mask."
         )
     if origin.frames:
