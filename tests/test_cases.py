@@ -214,6 +214,52 @@ def test_archives_in_folders_are_cases_and_a_bad_one_stops_no_other(tmp_path: Pa
     assert read_case(cases["p2"]).voxels.shape == (1, 8, 8, 1)
 
 
+def test_a_flair_in_another_format_is_a_failed_case_where_there_is_no_other(tmp_path: Path) -> None:
+    others = (
+        "p2/flair.hdr",
+        "p2/flair.img",
+        "p3/anat/FLAIR.nrrd",
+        "p4/atlas.mgz",
+        "p5/flair_seg.nrrd",
+        "p1/mri/flair.mgz",
+        "p6/._flair.mha",
+    )
+    touch(tmp_path / "all" / "p1" / "flair.nii.gz", *(tmp_path / "all" / other for other in others))
+    cases = {case.name: case.problem.removeprefix(f"{tmp_path}/all/") for case in find_cases([tmp_path / "all"])}
+    assert cases.pop("flair") == ""
+    assert set(cases) == {"p2", "anat"}
+    assert cases["p2"] == "p2: flair.hdr, flair.img: in a format that is not read. Convert to NIfTI (.nii.gz) with the tool that wrote it."
+    with pytest.raises(InputError, match=r"p4: atlas\.mgz: in a format that is not read"):
+        find_cases([tmp_path / "all" / "p4"])
+    (tmp_path / "x.mha").write_text("ObjectType = Image")
+    with pytest.raises(InputError, match=r"x\.mha: in a format that is not read"):
+        find_cases([tmp_path / "x.mha"])
+
+
+def test_dicom_is_read_whatever_another_format_ends_in(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="the extra [dicom] is not installed")
+    from dicom_files import numbered, write_series
+
+    for number, file in enumerate(write_series(tmp_path / "study", numbered())):
+        file.rename(file.with_name(f"flair_{number}.img"))
+    assert [(case.kind, case.problem, len(case.files)) for case in find_cases([tmp_path])] == [("dicom", "", 5)]
+
+
+def test_archives_in_archives_are_told(tmp_path: Path) -> None:
+    inner = tmp_path / "p2.zip"
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.write(save(tmp_path / "slice.png"), "1.png")
+    for name in ("both", "one"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.write(inner, "more/p2.zip")
+            if name == "both":
+                archive.write(tmp_path / "slice.png", "p1/1.png")
+    (case,) = find_cases([tmp_path / "both.zip"])
+    assert case.notes == ("not used, being archives in an archive: p2.zip",)
+    with pytest.raises(InputError, match=r"one\.zip: holds no files, but archives \(p2\.zip\)\. Unpack it, and give the folder"):
+        find_cases([tmp_path / "one.zip"])
+
+
 def test_links_to_folders_are_followed_and_come_to_an_end(tmp_path: Path) -> None:
     for name in ("pA", "pB"):
         save(tmp_path / "real" / name / "series" / "deep" / "1.png")

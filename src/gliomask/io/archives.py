@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io.access import lost
+from gliomask.io.naming import listed
 
 MAX_BYTES = 4 * 2**30
 """Most bytes that an archive may unpack to; a study of 2,000 slices of 512 x 512 has 1 GiB."""
@@ -44,6 +45,12 @@ def extracted(path: Path) -> Iterator[Path]:
         yield folder
 
 
+def archives_inside(path: Path) -> list[Path]:
+    """Return the archives inside an archive that has been unpacked, which :func:`extracted` leaves out."""
+    with zipfile.ZipFile(path) as archive:
+        return [Path(entry.filename) for entry in archive.infolist() if _is_archive(entry)]
+
+
 def _unpack(path: Path, folder: Path) -> None:
     """Unpack an archive's files into a folder, whatever goes wrong being an InputError."""
     try:
@@ -53,7 +60,9 @@ def _unpack(path: Path, folder: Path) -> None:
                 raise InputError(f"{path}: holds {len(entries)} files; at most {MAX_FILES} are unpacked. Give a folder.")
             wanted = [(entry, _target(path, entry, folder)) for entry in entries if not _passed_over(entry)]
             if not wanted:
-                raise InputError(f"{path}: holds no files. Expected a case's images in it.")
+                inside = [Path(entry.filename) for entry in entries if _is_archive(entry)]
+                found = f"but archives ({listed(inside)}). Unpack it, and give the folder" if inside else "Expected a case's images in it"
+                raise InputError(f"{path}: holds no files{', ' if inside else '. '}{found}.")
             written, most = 0, _bound(path)
             for entry, target in wanted:
                 written += _unpack_entry(path, archive, entry, target, most - written)
@@ -69,7 +78,11 @@ def _unpack(path: Path, folder: Path) -> None:
 
 def _passed_over(entry: zipfile.ZipInfo) -> bool:
     """Return whether an entry is an archive itself or a resource fork of macOS."""
-    return entry.filename.casefold().endswith(".zip") or "__MACOSX" in PurePosixPath(entry.filename).parts
+    return _is_archive(entry) or "__MACOSX" in PurePosixPath(entry.filename).parts
+
+
+def _is_archive(entry: zipfile.ZipInfo) -> bool:
+    return entry.filename.casefold().endswith(".zip")
 
 
 def _target(path: Path, entry: zipfile.ZipInfo, folder: Path) -> Path:

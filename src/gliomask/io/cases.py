@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
@@ -16,12 +16,24 @@ from numpy.typing import NDArray
 
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io.access import closed, lost
-from gliomask.io.archives import extracted
+from gliomask.io.archives import archives_inside, extracted
 from gliomask.io.bids import bids_cases, is_derivative
 from gliomask.io.folders import look_below
 from gliomask.io.headers import is_dicom
 from gliomask.io.images import match_channels, read_image
-from gliomask.io.naming import folder_name, is_image, is_mask, is_nifti, is_zip, listed, map_values, page_names, printable, stem_of
+from gliomask.io.naming import (
+    folder_name,
+    is_image,
+    is_mask,
+    is_nifti,
+    is_other_format,
+    is_zip,
+    listed,
+    map_values,
+    page_names,
+    printable,
+    stem_of,
+)
 from gliomask.io.sources import CaseSource
 from gliomask.io.studies import find_dicom, with_reports, without_previews
 from gliomask.volume import Volume
@@ -29,6 +41,8 @@ from gliomask.volume import Volume
 AnyPath = str | os.PathLike[str]
 
 KINDS = "PNG, JPEG or TIFF slices, NIfTI (.nii, .nii.gz), DICOM or a zip of them"
+
+OTHER_FORMAT = "in a format that is not read. Convert to NIfTI (.nii.gz) with the tool that wrote it."
 
 SEQUENCE_FOLDER = re.compile(r"(t[12]|flair)[a-z_ -]*|pd|dwi|adc|swi", re.IGNORECASE)
 """Folders that hold one sequence of the patient whose folder is the one above."""
@@ -193,6 +207,8 @@ def _cases_of_file(path: Path) -> list[CaseSource]:
     if is_dicom(path):
         found = find_dicom([path], path)
         return _cases_or_problem(path, [*found.studies, *found.reports], found.failed)
+    if is_other_format(path):
+        raise InputError(f"{path}: {OTHER_FORMAT}")
     raise InputError(f"{path}: unknown kind of file. Expected {KINDS}, or a folder.")
 
 
@@ -220,7 +236,22 @@ def _cases_in_folder(root: Path) -> list[CaseSource]:
     dicom = find_dicom(others, root)
     own, studies = without_previews(pictures, dicom)
     cases = with_reports([*own, *_nifti_cases(nifti), *found, *studies], dicom.reports)
-    return _cases_or_problem(root, cases, failed | dicom.failed)
+    failed |= dicom.failed
+    return _cases_or_problem(root, cases, failed | _in_other_formats(others, cases, failed))
+
+
+def _in_other_formats(files: list[Path], cases: list[CaseSource], failed: Collection[Path]) -> dict[Path, Exception]:
+    """Return the folders with a FLAIR in a format that is not read, which are none of a case's, each with the reason.
+
+    Where there is no case at all, any scan counts: what else lies beside cases, such as an atlas, is nobody's loss.
+    """
+    taken = {*failed, *(file.parent for case in cases for file in case.files)}
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for file in files:
+        wanted = is_other_format(file) and (not cases or "flair" in file.name.casefold())
+        if wanted and taken.isdisjoint(file.parents):
+            by_folder[file.parent].append(file)
+    return {folder: InputError(f"{folder}: {listed(inside)}: {OTHER_FORMAT}") for folder, inside in by_folder.items()}
 
 
 def _cases_or_problem(given: Path, cases: list[CaseSource], failed: dict[Path, Exception]) -> list[CaseSource]:
@@ -268,6 +299,8 @@ def _cases_in_zip(path: Path) -> list[CaseSource]:
         cases = _cases_in_folder(folder)
     except InputError as error:
         raise InputError(str(error).replace(str(folder), str(path))) from error
+    if archives := archives_inside(path):
+        cases[0] = cases[0].noted(f"not used, being archives in an archive: {listed(archives)}")
     inner = []
     for case in cases:
         named_by_zip = case.bids is None and (len(cases) == 1 or case.path == folder)

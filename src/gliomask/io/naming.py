@@ -9,6 +9,12 @@ IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 
+OTHER_ENDINGS = (
+    *(".hdr", ".img", ".mgz", ".mgh", ".mnc", ".nrrd", ".nhdr", ".mha", ".mhd", ".par", ".head"),
+    *(".nii.bz2", ".nii.xz", ".nii.zst", ".dcm.gz"),
+)
+"""Of scans as other tools write or pack them, which are not read here but told of."""
+
 RESULT = "result.json"
 """The record of a finished case; a folder that holds one is output, not input."""
 
@@ -95,6 +101,11 @@ def is_mask(path: Path) -> bool:
 def is_nifti(path: Path) -> bool:
     """Return whether the file's ending is NIfTI's."""
     return path.name.casefold().endswith(NIFTI_ENDINGS) and not path.name.startswith(".")
+
+
+def is_other_format(path: Path) -> bool:
+    """Return whether the file's name is that of a scan in a format that is not read."""
+    return path.name.casefold().endswith(OTHER_ENDINGS) and not (path.name.startswith(".") or MASK_SUFFIX.search(stem_of(path)))
 
 
 def is_zip(path: Path) -> bool:
