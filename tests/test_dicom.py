@@ -172,6 +172,21 @@ def test_unscaled_values_keep_their_type(tmp_path: Path, dtype: type) -> None:
     np.testing.assert_array_equal(voxels[..., 0], values)
 
 
+@pytest.mark.parametrize(("dtype", "overlay"), [(np.uint16, True), (np.uint16, False), (np.int16, True)])
+def test_bits_beyond_those_that_are_stored_do_not_count(tmp_path: Path, dtype: type, overlay: bool) -> None:
+    """An overlay in bit 12, as old systems stored it; some take the overlay's elements away and leave its bits."""
+    values = numbered(dtype=np.uint16)
+    drawn = np.random.default_rng(1).random(values.shape) < (0.5 if overlay else 0.005)
+    for file in write_series(tmp_path, (values | drawn.astype(np.uint16) << 12).astype(dtype)):
+        dataset = pydicom.dcmread(file)
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        if overlay:
+            dataset.add_new(0x60000102, "US", 12)
+        dataset.save_as(file)
+    expected = np.where(values > 2047, values.astype(int) - 4096, values) if dtype is np.int16 else values
+    np.testing.assert_array_equal(read(tmp_path).voxels[..., 0], expected)
+
+
 def test_monochrome1_is_turned_so_that_bright_is_bright(tmp_path: Path) -> None:
     values = numbered()
     write_series(tmp_path, values, PhotometricInterpretation="MONOCHROME1")
@@ -417,6 +432,11 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         r"multi: 5 frames, of which 4 are described",
     ),
     "frame without position": (multi_frame(remove_position), r"multi, frame 3: nothing as ImagePositionPatient"),
+    "pixels in the upper bits": (
+        one_altered(BitsStored=12, HighBit=15),
+        r"IM0003: pixels of 12 bits up to bit 15 \(HighBit\); expected up to 11",
+    ),
+    "more than BitsStored": (one_altered(BitsStored=8, HighBit=7), r"IM0003: 9\d% of its pixels need more than the 8 bits"),
     "mosaic": (
         lambda folder: write_series(folder, numbered((1, 64, 80)), ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]),
         r"no MR images \(1 mosaic image\)",

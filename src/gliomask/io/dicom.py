@@ -27,6 +27,9 @@ MAX_SLICES = 2000
 DECODERS = {"JPEG 2000": "pylibjpeg-openjpeg", "JPEG": "pylibjpeg-libjpeg", "RLE": "pylibjpeg-rle"}
 """The package that decodes the transfer syntaxes whose names hold this."""
 
+MOST_BEYOND = 0.01
+"""Share of an image's pixels with bits set beyond BitsStored, up to which these are what an overlay of old left there."""
+
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -152,7 +155,28 @@ def _decoded(file: Path, shape: tuple[int, int]) -> NDArray[Any]:
     with blaming(file, f"pixel data ({syntax.name})"):
         if syntax.is_encapsulated:
             _check_codestreams(dataset, shape, file)
+        else:
+            _check_bits(dataset, file)
         return np.asarray(dataset.pixel_array)
+
+
+def _check_bits(dataset: Any, file: Path) -> None:
+    """Raise the InputError that tells which bits the pixels are in, where they are not the lowest of BitsStored, which alone are read."""
+    from pydicom.pixels import pixel_array
+
+    allocated, bits, high = (number(dataset, keyword) for keyword in ("BitsAllocated", "BitsStored", "HighBit"))
+    if bits is None:
+        return
+    if high not in (None, bits - 1):
+        raise InputError(f"{file}: pixels of {bits:g} bits up to bit {high:g} (HighBit); expected up to {bits - 1:g}. Export it again.")
+    has_overlay = any(0x6000 <= tag.group <= 0x601E for tag in dataset.keys())  # noqa: SIM118 - an element that cannot be decoded is none
+    if bits == allocated or has_overlay or number(dataset, "PixelRepresentation"):
+        return  # in the bits beyond lie old overlays, or the signs of signed pixels
+    beyond = np.mean(pixel_array(dataset, correct_unused_bits=False) > 2**bits - 1)
+    if beyond > MOST_BEYOND:
+        raise InputError(
+            f"{file}: {beyond:.0%} of its pixels need more than the {bits:g} bits that they are said to have (BitsStored). Export it again."
+        )
 
 
 def _native_syntax(dataset: Any) -> Any:
