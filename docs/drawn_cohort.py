@@ -69,10 +69,10 @@ def _nifti(array: NDArray[np.uint8]) -> bytes:
 
 
 def main(folder: Path) -> None:
-    """Write the scans into a folder, and the masks named as ``gliomask segment`` names its own of the same scan."""
+    """Write the scans and their masks into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files():
-        (folder / name.replace("_mask", "_flair_mask")).write_bytes(content)
+        (folder / name).write_bytes(content)
 
 
 if __name__ == "__main__":

@@ -271,6 +271,10 @@ class TestMaskUploads:
         )
         assert [p.name for p in evaluation.patients] == ["head"]
         assert (evaluation.unit, evaluation.ignored_masks) == (MILLIMETRES, 1)
+        (one,) = mask_uploads.evaluate_uploads(
+            [Sent("head_flair_mask.nii", nifti(mask)), Sent("b.nii", nifti(mask))], [Sent("head_seg.nii", nifti(reference))]
+        ).patients
+        assert one.name == "head"
 
     @pytest.mark.parametrize(
         ("mine", "theirs", "message"),

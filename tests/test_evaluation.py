@@ -162,6 +162,18 @@ def test_nifti_masks_of_another_tool_are_scored_in_mm(tmp_path: Path) -> None:
     assert "HD95, mm" in format_table(evaluation)
 
 
+def test_a_mask_named_after_its_flair_meets_the_reference_named_after_the_patient(tmp_path: Path) -> None:
+    for name, slices in (("p1", 2), ("p2", 3), ("p2_flair_seg", 4)):
+        save_nifti(tmp_path / "mine" / f"{name}_flair" / f"{name}_flair_mask.nii.gz", slices)
+    for name in ("p1_seg", "p2-seg", "p2_flair_seg_seg"):
+        save_nifti(tmp_path / "scans" / f"{name}.nii.gz", 4)
+    evaluation = evaluate_masks(tmp_path / "mine", tmp_path / "scans")
+    assert [(p.name, p.slices.tp) for p in evaluation.patients] == [("p1", 2), ("p2", 3), ("p2_flair_seg", 4)]
+    save_nifti(tmp_path / "mine" / "more" / "p1-t2f_mask.nii.gz", 4)  # which of the two is p1's is not guessed
+    with pytest.raises(InputError, match=r"without a counterpart.*\n.*p1_seg\.nii\.gz\n.*paired by their folder's name"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "scans")
+
+
 def test_the_axial_slices_of_a_sagittal_file_are_compared(tmp_path: Path) -> None:
     # Voxel axes: posterior 2 mm, superior 3 mm, left 5 mm; the second mask is one voxel of 5 mm larger to the left.
     affine = np.array([[0, 0, -5.0, 0], [-2.0, 0, 0, 0], [0, 3.0, 0, 0], [0, 0, 0, 1.0]])

@@ -105,7 +105,8 @@ def _add_evaluate(verbs: Any) -> None:
         "gliomask evaluate kaggle_3m/ --fold 0",
         "Without --reference-masks, DATA is the LGG dataset: its slices are segmented and scored against its masks, patient by "
         "patient. With it, DATA holds masks of this or another tool, images or NIfTI, that are scored against those in DIR; images named "
-        "*_mask.* are taken alone where there are any. The report shows them over the scans beside them, such as a.tif beside a_mask.tif. "
+        "*_mask.* are taken alone where there are any. They are paired by folder and name, or by name, _mask, _seg or _flair aside. The "
+        "report shows them over the scans beside them, such as a.tif beside a_mask.tif. "
         "Where both masks of a patient are empty, Dice and IoU are 1. Distances are in pixels, with NIfTI in mm. "
         "Needs the extra [evaluate].",
     )  # fmt: skip

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from gliomask.errors import InputError
 from gliomask.evaluation.cases import chosen_patients
 from gliomask.evaluation.mask_pairs import read_pair
-from gliomask.evaluation.mask_pictures import Files, mask_pictures
+from gliomask.evaluation.mask_pictures import FLAIR_SUFFIX, Files, mask_pictures
 from gliomask.evaluation.outcome import CasePicture, Evaluation
 from gliomask.evaluation.scores import MILLIMETRES, PIXELS, UNKNOWN, Part, PatientScore, measure_part, patient_score
 from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, is_nifti, natural_key, stem_of
@@ -25,7 +26,9 @@ def evaluate_masks(data: Path, reference: Path, *, pictures: bool = False) -> Ev
     mm, but for masks of image files, which have no geometry.
 
     Masks are paired by their folder's name and their own, endings and ``_mask`` or the like aside. One that
-    has no partner of that name is paired by its own name alone, if no other mask on either side bears it.
+    has no partner of that name is paired by its own name alone, if no other mask on either side bears it, and else by
+    that without ``_flair`` or the like, likewise: of ``p_flair.nii.gz`` with ``p_seg.nii.gz`` beside it
+    ``gliomask segment`` makes ``p_flair_mask.nii.gz``.
 
     With *pictures* those patients are read once more of whom a report shows a picture, for its slice alone: over the scan
     that lies beside the reference mask, or else beside the predicted one (:func:`scan_beside`), and on black without one.
@@ -42,7 +45,10 @@ def evaluate_masks(data: Path, reference: Path, *, pictures: bool = False) -> Ev
     partners = pair_masks(predicted, wanted)
     if missing := [path for key, path in wanted.items() if key not in partners]:
         shown = "\n  ".join(str(path) for path in missing[:5])
-        raise InputError(f"{len(missing)} reference masks without a counterpart under {data}, such as\n  {shown}")
+        raise InputError(
+            f"{len(missing)} reference masks without a counterpart under {data}, such as\n  {shown}\n"
+            "Masks are paired by their folder's name and their own, ending and _mask, _seg or the like aside."
+        )
     pairs = {key: (predicted[partners[key]], path) for key, path in wanted.items()}
     scores, unit = score_pairs(pairs, nifti=nifti)
     drawn, notes = draw_pairs(pairs, scores, nifti=nifti) if pictures else ((), ())
@@ -59,10 +65,16 @@ def evaluate_masks(data: Path, reference: Path, *, pictures: bool = False) -> Ev
 def pair_masks(predicted: Collection[MaskKey], wanted: Collection[MaskKey]) -> dict[MaskKey, MaskKey]:
     """Return for each reference mask that has one the predicted mask that belongs to it, as :func:`evaluate_masks` pairs them."""
     partners = {key: key for key in wanted if key in predicted}
-    left = [key for key in predicted if key not in partners]
-    often = Counter(name for _, name in predicted) | Counter(name for _, name in wanted)
-    by_name = {name: (folder, name) for folder, name in left if often[name] == 1}
-    return partners | {key: by_name[key[1]] for key in wanted if key not in partners and key[1] in by_name}
+    for called in (itemgetter(1), _without_flair):
+        often = Counter(map(called, predicted)) | Counter(map(called, wanted))
+        taken = set(partners.values())
+        left = {called(key): key for key in predicted if key not in taken and often[called(key)] == 1}
+        partners |= {key: left[called(key)] for key in wanted if key not in partners and called(key) in left}
+    return partners
+
+
+def _without_flair(key: MaskKey) -> str:
+    return FLAIR_SUFFIX.sub("", key[1])
 
 
 def score_pairs(pairs: Mapping[MaskKey, Files], *, nifti: bool) -> tuple[tuple[PatientScore, ...], str]:
