@@ -16,6 +16,7 @@ from PIL import Image
 
 from gliomask import InputError, Volume
 from gliomask.models import ModelRecord, find_model
+from gliomask.report.overlay import display_grey
 from gliomask.segmentation import Segmentation
 
 pytest.importorskip("streamlit", reason="needs Streamlit: pip install 'gliomask[app]'")
@@ -227,6 +228,12 @@ def png(side: int, shape: tuple[int, int] = (20, 20)) -> bytes:
     return content.getvalue()
 
 
+def grey(pixels: NDArray[np.uint8]) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="PNG")
+    return content.getvalue()
+
+
 def nifti(mask: NDArray[np.bool_]) -> bytes:
     return nibabel.Nifti1Image(mask.transpose(2, 1, 0).astype(np.uint8), SPACED).to_bytes()
 
@@ -251,6 +258,27 @@ class TestMaskUploads:
             ("a", 2, None, 100),
             ("b", 2, None, 100),
         ]
+
+    def test_scans_that_come_along_are_shown_under_the_outlines(self) -> None:
+        scans = {case: np.random.default_rng(seed).integers(0, 200, (20, 20), np.uint8) for seed, case in enumerate("abc")}
+        theirs = {f"{case}/s_1_mask.png": png(8) for case in "abcd"} | {f"{case}/s_1.png": grey(scan) for case, scan in scans.items()}
+        theirs["c/s_1.png"] = grey(scans["c"][:15])  # no scan of that mask
+        mine = [zipped("mine.zip", {f"{case}/s_1_mask.png": png(10) for case in "abcd"} | {"b/s_1.png": grey(255 - scans["b"])})]
+        evaluation = mask_uploads.evaluate_uploads(mine, [zipped("theirs.zip", theirs)])
+        shown = {picture.patient: picture.grey for picture in evaluation.pictures}
+        for case in "ab":
+            np.testing.assert_array_equal(shown[case], display_grey(scans[case][None])[0])
+        assert shown["c"] is None and shown["d"] is None
+        (note,) = evaluation.notes
+        assert note.endswith("the outlines stand on black. c/s_1.png: is 20 x 15 x 1 (x, y, slices), its mask 20 x 20 x 1.")
+
+    def test_scan_beside_a_nifti_mask_may_be_on_either_side(self) -> None:
+        mask = square((3, 30, 30), 1, 4, 4, 10)
+        scan = nibabel.Nifti1Image(np.arange(2700, dtype=np.int16).reshape(30, 30, 3), SPACED).to_bytes()
+        mine, theirs, flair = Sent("head_mask.nii", nifti(mask)), Sent("head_seg.nii", nifti(mask)), Sent("head_flair.nii", scan)
+        for sides in (([mine, flair], [theirs]), ([mine], [theirs, flair])):
+            (picture,) = mask_uploads.evaluate_uploads(*sides).pictures
+            assert picture.grey is not None and picture.grey.shape == (30, 30)
 
     @pytest.mark.parametrize("kind", ["probability", "uncertainty"])
     def test_maps_of_a_result_are_no_masks(self, kind: str) -> None:

@@ -14,6 +14,7 @@ from gliomask.app.settings import MAX_FILES, MAX_PIXELS, MAX_SESSION_MB
 from gliomask.app.uploads import clean_name, image_header, numbered
 from gliomask.errors import InputError
 from gliomask.evaluation import Evaluation
+from gliomask.evaluation.mask_pictures import ScanOf, scan_among
 from gliomask.evaluation.masks import MaskKey, draw_pairs, pair_masks, score_pairs
 from gliomask.io.archives import extracted
 from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, is_nifti, is_zip, natural_key, stem_of
@@ -40,12 +41,18 @@ class Named:
     name: str
     path: Path
 
+    @property
+    def owners(self) -> Path:
+        """What its owner calls it; no place here."""
+        return Path(self.folder, self.name)
+
 
 def evaluate_uploads(predicted: "Sequence[Upload]", reference: "Sequence[Upload]") -> Evaluation:
     """Return the scores of uploaded masks against uploaded reference masks, as ``gliomask evaluate --reference-masks`` does.
 
     Images or NIfTI; what *reference* holds decides. Images that differ by a last number are a patient's slices, unless an
-    archive has them in folders, which then are the patients. Nothing of them stays on the disk.
+    archive has them in folders, which then are the patients. Scans that were uploaded with masks are shown under their outlines, if
+    they are named as it says at :func:`~gliomask.evaluation.mask_pictures.scan_among`. Nothing of it all stays on the disk.
 
     Raises
     ------
@@ -85,14 +92,32 @@ def _evaluated(predicted: Sequence[Named], reference: Sequence[Named]) -> Evalua
         for path in pair:
             _check_size(path)
     scores, unit = score_pairs(pairs, nifti=not images)
-    pictures, _ = draw_pairs(pairs, scores, nifti=not images)  # on black: under the names that they are stored by, masks have no scans
+    pictures, notes = draw_pairs(pairs, scores, nifti=not images, scan_of=_scan_of(predicted, reference))
+    called = {f"{f.path.parent.name}/{f.path.name}": str(f.owners) for f in (*predicted, *reference)}
     return Evaluation(
         "uploaded masks against uploaded reference masks",
         scores,
         unit=unit,
         pictures=pictures,
         ignored_masks=len(mine) - len(partners),
+        notes=tuple(_in_owners_words(note, called) for note in notes),
     )
+
+
+def _scan_of(*sides: Sequence[Named]) -> ScanOf:
+    """Return what finds the scan that was uploaded on a mask's side, by the names that their owner has for them."""
+    paths = [{file.owners: file.path for file in files} for files in sides]
+    owners = {file.path: (file.owners, stored) for files, stored in zip(sides, paths, strict=True) for file in files}
+
+    def find(mask: Path) -> Path | None:
+        name, stored = owners[mask]
+        scan = scan_among(name, (other for other in stored if other.parent == name.parent))
+        if scan is None:
+            return None
+        _check_size(stored[scan])
+        return stored[scan]
+
+    return find
 
 
 def masks_among(files: Iterable[Named], *, nifti: bool) -> list[Named]:

@@ -1,7 +1,7 @@
 """Pictures of masks that some tool wrote: over the scan that lies beside them, where there is one."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,11 @@ FLAIR_SUFFIX = re.compile(r"[_-](t2_?flair|flair|t2f)$", re.IGNORECASE)
 Files = tuple[Path, Path]
 """A predicted mask and its reference."""
 
+ScanOf = Callable[[Path], Path | None]
+"""What finds a mask's scan, such as :func:`scan_beside`."""
 
-def mask_pictures(patients: Mapping[str, Sequence[Files]]) -> tuple[tuple[CasePicture, ...], tuple[str, ...]]:
+
+def mask_pictures(patients: Mapping[str, Sequence[Files]], scan_of: ScanOf) -> tuple[tuple[CasePicture, ...], tuple[str, ...]]:
     """Return a picture of each patient, whose masks are given, and in a note how many scans could not be used and why the first.
 
     Files are read one after another; of each patient the slice stays that is shown.
@@ -31,7 +34,7 @@ def mask_pictures(patients: Mapping[str, Sequence[Files]]) -> tuple[tuple[CasePi
     pictures: list[CasePicture] = []
     problems: list[str] = []
     for name, pairs in patients.items():
-        picture, problem = _picture(name, pairs)
+        picture, problem = _picture(name, pairs, scan_of)
         pictures.append(picture)
         problems += [problem] if problem else []
     if not problems:
@@ -42,7 +45,7 @@ def mask_pictures(patients: Mapping[str, Sequence[Files]]) -> tuple[tuple[CasePi
     return tuple(pictures), (f"{which}; the outlines stand on black. {'' if len(problems) == 1 else 'The first: '}{problems[0]}",)
 
 
-def _picture(name: str, pairs: Sequence[Files]) -> tuple[CasePicture, str]:
+def _picture(name: str, pairs: Sequence[Files], scan_of: ScanOf) -> tuple[CasePicture, str]:
     """Return a patient's picture, and why the scan is not in it where one was found."""
     most, slices, before = -1, 0, 0
     for files in pairs:
@@ -52,16 +55,16 @@ def _picture(name: str, pairs: Sequence[Files]) -> tuple[CasePicture, str]:
         if area > most:
             most, before, shown, place = area, slices, pair, files
         slices += len(predicted)
-    flair, problem = _flair(place, shown)
+    flair, problem = _flair(place, shown, scan_of)
     picture = case_picture(name, flair, shown.axial(shown.predicted), shown.axial(shown.reference), shown.aspect)
     return replace(picture, slice_number=before + picture.slice_number, slices=slices), problem
 
 
-def _flair(files: Files, pair: MaskPair) -> tuple[NDArray[Any] | None, str]:
-    """Return the FLAIR that lies beside the reference or else beside the predicted mask, as axial slices, or why it cannot be used."""
+def _flair(files: Files, pair: MaskPair, scan_of: ScanOf) -> tuple[NDArray[Any] | None, str]:
+    """Return the FLAIR of the reference or else of the predicted mask, as axial slices, or why it cannot be used."""
     mine, theirs = files
     problem = ""
-    for scan in dict.fromkeys(found for mask in (theirs, mine) if (found := scan_beside(mask)) is not None):
+    for scan in dict.fromkeys(found for mask in (theirs, mine) if (found := scan_of(mask)) is not None):
         try:
             return pair.axial(_read_scan(scan, pair)), ""
         except GliomaskError as error:
@@ -71,7 +74,12 @@ def _flair(files: Files, pair: MaskPair) -> tuple[NDArray[Any] | None, str]:
 
 
 def scan_beside(mask: Path) -> Path | None:
-    """Return the scan of a mask in the same folder: named as the mask is without ``_mask``, ``_seg`` or the like; None without one.
+    """Return the scan of a mask in the same folder, as :func:`scan_among` knows it; None without one."""
+    return scan_among(mask, mask.parent.iterdir())
+
+
+def scan_among(mask: Path, files: Iterable[Path]) -> Path | None:
+    """Return that of the files beside a mask which is named as it is without ``_mask``, ``_seg`` or the like; None without one.
 
     One whose name says FLAIR goes first, as ``head_flair.nii.gz`` beside ``head_seg.nii.gz``. A mask of the scan's own
     name tells of none.
@@ -80,7 +88,7 @@ def scan_beside(mask: Path) -> Path | None:
     if stem == stem_of(mask):
         return None
     alike = is_nifti if is_nifti(mask) else is_image
-    found = [path for path in mask.parent.iterdir() if alike(path) and stem in (stem_of(path), FLAIR_SUFFIX.sub("", stem_of(path)))]
+    found = [path for path in files if alike(path) and stem in (stem_of(path), FLAIR_SUFFIX.sub("", stem_of(path)))]
     scans = [path for path in found if not (MASK_SUFFIX.search(stem_of(path)) or NO_MASK_SUFFIX.search(stem_of(path)))]
     return min(scans, key=lambda path: (stem_of(path) == stem, natural_key(path.name)), default=None)
 

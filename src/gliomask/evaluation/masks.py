@@ -8,7 +8,7 @@ from pathlib import Path
 from gliomask.errors import InputError
 from gliomask.evaluation.cases import chosen_patients
 from gliomask.evaluation.mask_pairs import read_pair
-from gliomask.evaluation.mask_pictures import FLAIR_SUFFIX, Files, mask_pictures
+from gliomask.evaluation.mask_pictures import FLAIR_SUFFIX, Files, ScanOf, mask_pictures, scan_beside
 from gliomask.evaluation.outcome import CasePicture, Evaluation
 from gliomask.evaluation.scores import MILLIMETRES, PIXELS, UNKNOWN, Part, PatientScore, measure_part, patient_score
 from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, is_nifti, natural_key, stem_of
@@ -99,11 +99,11 @@ def score_pairs(pairs: Mapping[MaskKey, Files], *, nifti: bool) -> tuple[tuple[P
 
 
 def draw_pairs(
-    pairs: Mapping[MaskKey, Files], scores: Sequence[PatientScore], *, nifti: bool
+    pairs: Mapping[MaskKey, Files], scores: Sequence[PatientScore], *, nifti: bool, scan_of: ScanOf = scan_beside
 ) -> tuple[tuple[CasePicture, ...], tuple[str, ...]]:
     """Return pictures of those scored patients of whom a report shows one, and a note if a scan beside the masks could not be used."""
     masks = patients_of(pairs, nifti=nifti)
-    return mask_pictures({patient.name: masks[patient.name] for patient in chosen_patients(scores)})
+    return mask_pictures({patient.name: masks[patient.name] for patient in chosen_patients(scores)}, scan_of)
 
 
 def patients_of(pairs: Mapping[MaskKey, Files], *, nifti: bool) -> dict[str, list[Files]]:
