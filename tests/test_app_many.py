@@ -480,6 +480,12 @@ class TestEvaluationPage:
         page.run()
         page.button(key="score").click().run()
         assert "b_mask.png" in page.warning[0].value.replace("\\", "") and not page.dataframe
+        mine, _ = page.file_uploader  # both are still there, for what was missing to be added
+        assert not page.button(key="score").disabled
+        mine.set_value([("b.png", png(8), "image/png")])
+        page.run()
+        page.button(key="score").click().run()
+        assert "Mean Dice 1.000 over 1 case" in words(page) and not page.warning
 
 
 def test_model_page_tells_scores_weaknesses_licence_and_checksum() -> None:

@@ -77,14 +77,15 @@ def _uploads() -> None:
         reference = take("Reference masks, or a zip of them", key=f"reference {generation}")
     st.caption(f"{MAX_SESSION_MB} MB in all. The files are deleted once they are scored.")
     if st.button("Score", type="primary", key="score", disabled=not (predicted and reference), icon=":material/straighten:"):
-        st.session_state.pop("masks problem", None)
         try:
             with st.spinner("Scoring…"):
                 st.session_state["masks scored"] = evaluate_uploads(predicted, reference)
-        except GliomaskError as error:
+        except GliomaskError as error:  # the files stay in their fields: what is missing among them is added
             st.session_state["masks problem"] = str(error)
-        shared.forget_uploads([*predicted, *reference])
-        st.session_state["masks generation"] = generation + 1
+        else:
+            st.session_state.pop("masks problem", None)
+            shared.forget_uploads([*predicted, *reference])
+            st.session_state["masks generation"] = generation + 1
         st.rerun()
     if problem := st.session_state.get("masks problem"):
         st.warning(plain(problem), icon=":material/draft:")
