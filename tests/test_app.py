@@ -206,6 +206,17 @@ class TestSeveralCases:
         page.run()
         assert page.radio[0].value == "1"
 
+    def test_scan_that_is_added_is_shown(self, page: AppTest, phantom: Volume) -> None:
+        settled(page.button(key="try").click().run())
+        alone = file(phantom.voxels[LESION], "other_mask.png")
+        upload(page, alone, file(phantom.voxels[LESION], "head.png"), file(phantom.voxels[0], "two.png"))
+        assert unescaped(page.radio[0].options[2]) == "head"
+        assert page.radio[0].value == page.query_params["case"] == "2"
+        assert headings(page)[0].startswith("Abnormality found")
+        page.radio[0].set_value("sample").run()
+        upload(page, alone)
+        assert "Give the scan with it" in shown(page)
+
     def test_broken_file_does_not_spoil_the_other(self, page: AppTest, phantom: Volume) -> None:
         upload(page, ("notes.png", b"no image at all", "image/png"), file(phantom.voxels[LESION], "head.png"))
         assert page.radio[0].value == "2"

@@ -64,9 +64,12 @@ def _ask(desk: Desk, *, first: bool) -> None:
         key=f"uploads {generation}",
     )
     if files:
+        before = set(desk.cases)
         with st.spinner("Taking the files in…"):
             st.session_state["problems"] = desk.receive(files)
             shared.forget_uploads(files)
+        if before:  # who adds a scan to others, or to the sample, wants to see it
+            _show_added([case for number, case in desk.cases.items() if number not in before])
         st.session_state["generation"] = generation + 1
         st.rerun()
     for problem in st.session_state.get("problems", ()):
@@ -77,6 +80,12 @@ def _ask(desk: Desk, *, first: bool) -> None:
             f"Each file up to {MAX_UPLOAD_MB} MB, {MAX_SESSION_MB} MB in all."
         )
         box.button("No scan at hand? Try the sample", key="try", on_click=_take_sample, args=(desk,), icon=":material/play_circle:")
+
+
+def _show_added(added: Sequence[Case]) -> None:
+    if added:
+        readable = (case for case in added if case.progress.stage != "failed")  # a mask without its scan has failed already
+        shared.choose(next(readable, added[0]).number)
 
 
 def _take_sample(desk: Desk) -> None:
