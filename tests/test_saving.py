@@ -1,3 +1,4 @@
+import csv
 import json
 import sys
 import threading
@@ -232,7 +233,18 @@ def test_table_keeps_the_rows_of_earlier_runs(tmp_path: Path) -> None:
     table.add("b", "failed", reason="other")
     table.add("a", "failed", reason="again")
     table.write()
-    assert path.read_text().splitlines()[1:] == ["a,failed,,,,,,,,,,,,,again", "b,failed,,,,,,,,,,,,,other"]
+    assert path.read_text().splitlines()[1:] == ["a,failed,,,,,,,,,,,,,,,,,,,again", "b,failed,,,,,,,,,,,,,,,,,,,other"]
+
+
+def test_table_has_what_is_expected_of_a_result_and_the_settings_it_was_made_with(tmp_path: Path) -> None:
+    measured, expected = {"volume_ml": 3.5, "lesions": []}, {"expected_dice": 0.8, "low": 0.6, "high": 0.9}
+    settings = {"threshold": 0.4, "all_lesions": True, "min_lesion_ml": 0.5}
+    content = {"measurements": measured, "confidence": expected, "model": {"name": "m"}, "satellites": 2, **settings}
+    CasesTable(tmp_path / "cases.csv").add("a", "done", content)
+    with (tmp_path / "cases.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert [row[key] for key in ("expected_dice", "expected_dice_low", "expected_dice_high")] == ["0.8", "0.6", "0.9"]
+    assert [row[key] for key in (*settings, "satellites", "volume_ml")] == ["0.4", "True", "0.5", "2", "3.5"]
 
 
 def test_tables_of_runs_at_the_same_time_are_one(tmp_path: Path) -> None:

@@ -34,8 +34,9 @@ Type, 0062,0010), so that uncertainty has none."""
 WRITE_EVERY_S = 2.0  # the whole table is rewritten each time, which thousands of cases would feel
 SATELLITES_LISTED = 5  # the largest of the lesions that are left out, for somebody to look at; the rest are specks
 COLUMNS = (
-    "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "volume_ml", "lesions",
-    "longest_axial_diameter_mm", "perpendicular_mm", "max_probability", "model", "threshold", "seconds", "reason",
+    "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "volume_ml", "lesions", "satellites",
+    "longest_axial_diameter_mm", "perpendicular_mm", "max_probability", "expected_dice", "expected_dice_low", "expected_dice_high",
+    "model", "threshold", "all_lesions", "min_lesion_ml", "seconds", "reason",
 )  # fmt: skip
 
 
@@ -276,7 +277,8 @@ def _rows_of(path: Path) -> dict[str, dict[str, str]]:
 
 def _row(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a case's row from its ``result.json``: of several lesions the diameters of the largest."""
-    measured = content["measurements"]
+    measured, expected = content["measurements"], content.get("confidence") or {}
     largest = measured["lesions"][0] if measured["lesions"] else {}
     row = {key: value for source in (largest, measured, content) for key, value in source.items() if key in COLUMNS and value is not None}
+    row |= {key if key == "expected_dice" else f"expected_dice_{key}": value for key, value in expected.items()}
     return row | {"model": content["model"]["name"], "lesions": len(measured["lesions"])}
