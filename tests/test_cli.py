@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,14 +90,23 @@ def test_a_folder_of_cases_with_a_broken_one(tmp_path: Path, write_slices: Write
     (tmp_path / "scans" / "bad" / "1.png").write_text("no image")
     assert run("segment", tmp_path / "scans", "--output", tmp_path / "out") == 1
     shown = capsys.readouterr()
-    assert "good: tumour found in 2 of 2 slice(s)" in shown.out
+    assert "good: abnormality found in 2 of 2 slices, " in shown.out
     assert "2 of 3 cases done" in shown.out
     assert "bad/1.png: not an image" in shown.err
     table = {row["case"]: row for row in rows(tmp_path / "out" / "cases.csv")}
     assert {case: row["status"] for case, row in table.items()} == {"bad": "failed", "good": "done", "other": "done"}
     assert table["good"]["found"] == "True" and int(table["good"]["area_pixels"]) > 0
+    assert [table["good"][key] for key in ("all_lesions", "min_lesion_ml")] == ["False", ""]
     assert "not an image" in table["bad"]["reason"]
     assert not (tmp_path / "out" / "bad").exists()
+
+
+def test_t1_goes_with_one_nifti_file(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = (write_slices(tmp_path / name) for name in "ab")
+    assert run("segment", a, "--pre", tmp_path / "t1.nii", "--output", tmp_path / "out") == 1
+    assert f"single FLAIR as NIfTI; found {a}, which is none." in capsys.readouterr().err
+    assert run("segment", a, b, "--post", tmp_path / "t1.nii", "--output", tmp_path / "out") == 1
+    assert "found 2 cases." in capsys.readouterr().err
 
 
 def test_a_second_run_keeps_what_is_done(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +116,7 @@ def test_a_second_run_keeps_what_is_done(tmp_path: Path, write_slices: Write, ca
     write_slices(tmp_path / "scans" / "b")
     capsys.readouterr()
     assert run("segment", scans, "--output", tmp_path / "out") == 0
-    assert "a: tumour found" in (shown := capsys.readouterr().out)
+    assert "a: abnormality found" in (shown := capsys.readouterr().out)
     assert "earlier result kept" in shown
     assert (tmp_path / "out" / "a" / "result.json").read_bytes() == before
     assert [row["status"] for row in rows(tmp_path / "out" / "cases.csv")] == ["kept", "done"]
@@ -129,6 +139,8 @@ def test_other_settings_need_overwrite(tmp_path: Path, write_slices: Write, caps
     assert made in capsys.readouterr().err
     assert run("segment", scan, "--output", tmp_path / "out", "--all-lesions") == 1
     assert "a result made without --all-lesions, not with --all-lesions. Use --overwrite" in capsys.readouterr().err
+    assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9, "--all-lesions", "--overwrite") == 0
+    assert [(row["threshold"], row["all_lesions"]) for row in rows(tmp_path / "out" / "cases.csv")] == [("0.9", "True")]
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9, "--overwrite") == 0
     assert json.loads((tmp_path / "out" / "a" / "result.json").read_text())["threshold"] == 0.9
 
@@ -340,6 +352,21 @@ def test_notes_follow_their_case(tmp_path: Path, phantom: Volume, capsys: pytest
     first, *others = capsys.readouterr().out.splitlines()
     assert first.startswith("grey: ")
     assert others[:-1] == [f"  {note}" for note in notes]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"found": False, "slices": 1}, "no abnormality found in 1 slice"),
+        ({"slices": 23, "slices_with_tumour": 1, "spacing_mm": None, "area_pixels": 1}, "abnormality found in 1 of 23 slices, 1 pixel"),
+        (
+            {"slices": 1, "slices_with_tumour": 1, "spacing_mm": [1, 1, 1], "measurements": {"volume_ml": 0.02}},
+            "abnormality found in 1 of 1 slice, under 0.1 ml",
+        ),
+    ],
+)
+def test_what_was_found_is_told_in_the_words_of_the_page(content: dict[str, Any], told: str) -> None:
+    assert batch.finding({"found": True, **content}) == told
 
 
 def test_lesions_left_out_are_told() -> None:

@@ -14,7 +14,7 @@ from gliomask.io import CaseSource, read_case
 from gliomask.io.bids import check_output, make_room, write_derivative
 from gliomask.io.naming import MAPS, MapName
 from gliomask.io.writing import cannot_write
-from gliomask.measure import format_left_out
+from gliomask.measure import format_left_out, ml, pixels
 from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmentation import Segmenter
 
@@ -58,10 +58,11 @@ class Outcome:
 
 def finding(content: Mapping[str, Any]) -> str:
     """Return what was found as a phrase, from the content of a ``result.json``."""
+    slices = f"{content['slices']} slice{'' if content['slices'] == 1 else 's'}"
     if not content["found"]:
-        return f"no tumour found in {content['slices']} slice(s)"
-    size = f"{content['area_pixels']} pixels" if content["spacing_mm"] is None else f"{content['measurements']['volume_ml']:.1f} ml"
-    return f"tumour found in {content['slices_with_tumour']} of {content['slices']} slice(s), {size}"
+        return f"no abnormality found in {slices}"
+    size = pixels(content["area_pixels"]) if content["spacing_mm"] is None else ml(content["measurements"]["volume_ml"])
+    return f"abnormality found in {content['slices_with_tumour']} of {slices}, {size}"
 
 
 def _left_out(content: Mapping[str, Any]) -> tuple[str, ...]:

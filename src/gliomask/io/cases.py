@@ -141,7 +141,8 @@ def with_choices(cases: list[CaseSource], pre: Path | None, post: Path | None, s
     """
     if pre is not None or post is not None:
         if len(cases) != 1 or cases[0].kind != "nifti":
-            raise InputError(f"T1 (pre, post) goes with a single NIfTI file; found {len(cases)} case(s) of kind {cases[0].kind}.")
+            found = f"{len(cases)} cases" if len(cases) > 1 else f"{cases[0].path}, which is none"
+            raise InputError(f"T1 (pre, post) goes with a single FLAIR as NIfTI; found {found}.")
         return [replace(cases[0], sequences=(pre, post), found=False)]
     if series is None:
         return cases
