@@ -58,6 +58,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"gliomask {__version__}\n"
 
 
+def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    codes = (commands.DONE, commands.SOME_FAILED, commands.USAGE, commands.INTERRUPTED)
+    assert "Exit codes: {} done; {} some case failed, or nothing could be done; {} wrong usage; {} interrupted.".format(*codes) in told
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -21,7 +21,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="gliomask",
         description="Outline lower-grade gliomas on brain MRI (FLAIR abnormality). Research software, not a medical device.",
-        epilog="Nothing leaves this machine: no network, no telemetry.",
+        epilog="Exit codes: 0 done; 1 some case failed, or nothing could be done; 2 wrong usage; 130 interrupted. "
+        "Nothing leaves this machine: no network, no telemetry.",
     )
     parser.add_argument("--version", action="version", version=f"gliomask {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -50,7 +51,8 @@ def _add_segment(verbs: Any) -> None:
         "An input is a FLAIR volume as NIfTI (.nii, .nii.gz); a folder or a zip of DICOM files, in which the FLAIR series is found; a "
         "BIDS dataset; a PNG, JPEG or TIFF slice (a grey one counts as FLAIR); a folder of slices (one case); or a folder of any of "
         "these. Files named *_mask.* are reference masks and passed over, as are *_probability.* and "
-        "*_uncertainty.*. Masks lie on the input's own grid.",
+        "*_uncertainty.*. Masks lie on the input's own grid. A case that fails is named and stops no other; the exit code is then 1. "
+        "Run again, finished cases are kept.",
     )  # fmt: skip
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where DIR/<case>/ and DIR/cases.csv are written")
