@@ -138,6 +138,7 @@ class TestPage:
         ]
         assert [slider.label for slider in page.slider] == ["Threshold", "Opacity", "Grey window"]
         assert "Mask (PNG)" in downloads(page)
+        assert "The file holds no spacing: sizes are in pixels." in shown(page)
 
     @pytest.mark.parametrize("mark", ["Fill", "Probability", "Uncertainty", "Nothing"])
     def test_each_way_to_show_it(self, page: AppTest, phantom: Volume, mark: str) -> None:
@@ -234,6 +235,7 @@ class TestSeveralCases:
 
     def test_volume_of_slices_can_be_taken_apart_and_cases_removed(self, page: AppTest, phantom: Volume) -> None:
         upload(page, *(file(phantom.voxels[z, :, 8:], f"head_{z}.png") for z in (5, 6)))
+        assert "sizes are in pixels, and the distance of slices is assumed for the picture." in shown(page)
         page.button(key="apart 1").click().run()
         settled(page)
         assert [unescaped(option) for option in page.radio[0].options] == ["head_5", "head_6"]

@@ -18,7 +18,7 @@ WEAK: Sequence[tuple[str, str]] = (
      "and All lesions shows it."),
     ("Other diseases", "Multiple sclerosis, stroke, small-vessel disease and other tumours are bright on FLAIR too. None were in the "
      "training, so they may be marked or missed."),
-    ("Other scanners and skull-stripped scans", "All patients come from one dataset of five institutions, with masks by one reader. "
+    ("Other scanners", "All patients come from one dataset of five institutions, with masks by one reader. "
      "Scans from elsewhere were not measured."),
 )  # fmt: skip
 

@@ -150,7 +150,8 @@ def cautions(result: Segmentation, found: bool) -> list[str]:
     if result.measurements["touches_border"]:
         sentences.append("The outline reaches the border of the scan, so that part of the abnormality may lie outside.")
     if result.volume.affine is None:
-        sentences.append("These files hold no spacing: sizes are in pixels, and the distance of slices is assumed for the picture.")
+        several = ", and the distance of slices is assumed for the picture" if len(result.volume.slice_names) > 1 else ""
+        sentences.append(f"{'These files hold' if several else 'The file holds'} no spacing: sizes are in pixels{several}.")
     return sentences
 
 
