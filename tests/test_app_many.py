@@ -445,6 +445,7 @@ class TestCohortPage:
         cases = [done("1", "a", 10), done("2", "b", 0), done("3", "bc", 20), Case("4", "d", progress=Progress("failed"))]
         page = opened(cohort_script, *cases)
         assert list(page.dataframe[0].value["Case"]) == ["a", "b", "bc", "d"]
+        assert f"at the model's own threshold of {MODEL.threshold:.2f} and without *All lesions*" in words(page)
         page.segmented_control(key="cohort kind").set_value(cohort.FOUND).run()
         assert list(page.dataframe[0].value["Case"]) == ["a", "bc"]
         page.text_input(key="cohort name").set_value("c").run()
@@ -463,6 +464,7 @@ class TestEvaluationPage:
     def test_cases_with_references_are_scored(self) -> None:
         page = opened(evaluation_script, done("1", "a", 10, reference=8), done("2", "b", 8, reference=8))
         assert page.subheader[0].value == f"Mean Dice {(2 * 64 / 164 + 1) / 2:.3f} over 2 cases"
+        assert f"Scored at the model's own threshold of {MODEL.threshold:.2f}" in words(page)
         assert list(page.dataframe[0].value["Case"]) == ["a", "b"]
         assert [button.label for button in page.get("download_button")] == ["Report (HTML)", "Scores (CSV)", "Everything (JSON)"]
 

@@ -75,8 +75,8 @@ def _table(rows: Sequence[Row], go: Go) -> None:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     config = {
         PLACE: number(pinned=True, width=44),
-        "Case": text(pinned=True, width=150),
-        "Found": text(help="Whether anything is marked at the model's own threshold. An empty mask does not mean that there is no tumour."),
+        "Case": text(pinned=True, width=170),  # a name of the LGG dataset
+        "Found": text(help="Whether anything is marked. An empty mask does not mean that there is no tumour."),
         "Volume (ml)": number(format="%.1f"),
         "Pixels": number(format="localized"),
         "Longest diameter (mm)": number(format="%.1f", help="The longest line across a lesion in an axial slice."),
@@ -105,7 +105,10 @@ def _table(rows: Sequence[Row], go: Go) -> None:
 
 def _below(rows: Sequence[Row], go: Go) -> None:
     """Offer what can be done with the table: by mouse in the table itself, by keyboard from a list."""
-    st.caption("Click a row to open its case, a column's title to sort.")
+    st.caption(
+        "Click a row to open its case, a column's title to sort. All is told at the model's own threshold of "
+        f"{shared.model().threshold:.2f} and without *All lesions*, whatever is set for a case."
+    )
     with st.container(horizontal=True, vertical_alignment="bottom", key="cohort actions"):
         names = {row.number: row.case for row in rows}
         picked = st.selectbox(

@@ -99,6 +99,9 @@ def _show(evaluation: Evaluation, key: str) -> None:
     summary = summarise(patients)
     count = f"{len(patients)} case{'s' if len(patients) > 1 else ''} {WHOSE[patients[0].role]}".strip()
     st.subheader(f"Mean Dice {summary['mean_dice']:.3f} over {count}", anchor=False)
+    if evaluation.threshold is not None:
+        own = f"the model's own threshold of {evaluation.threshold:.2f}"
+        st.caption(f"Scored at {own} and without *All lesions*, whatever is set for a case.")
     for sentence in told(evaluation):
         st.markdown(f":material/info: {plain(sentence)}")
     with st.container(horizontal=True, key=f"numbers {key}"):
