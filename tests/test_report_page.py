@@ -390,7 +390,8 @@ def test_pdf_without_a_program_says_what_to_install(write_case: Write, monkeypat
     folder = write_case()
     monkeypatch.setitem(sys.modules, "weasyprint", None)
     monkeypatch.setenv("PATH", str(folder))
-    with pytest.raises(EngineError, match=r"Install WeasyPrint \(pip install weasyprint\) or Chromium"):
+    told = r"Install WeasyPrint \(pip install weasyprint\) or Chromium.*The page itself is written: .*report\.html"
+    with pytest.raises(EngineError, match=told):
         write_report(folder, pdf=True)
     assert (folder / "report.html").exists() and not (folder / "report.pdf").exists()
 

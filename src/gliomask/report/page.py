@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gliomask.errors import InputError
+from gliomask.errors import EngineError, InputError
 from gliomask.io import read_image, write_text
 from gliomask.io.naming import RESULT
 from gliomask.measure import format_left_out
@@ -114,7 +114,10 @@ def write_report(case: Path, output: Path | None = None, *, pdf: bool = False, w
     html = report_page(content, read_image(case / OVERLAY)[0][0], f"{case / RESULT}", with_identifiers=with_identifiers)
     write_text(html, output)
     if pdf:
-        write_pdf(html, printed)
+        try:
+            write_pdf(html, printed)
+        except EngineError as error:
+            raise EngineError(f"{error} The page itself is written: {output}.") from error
     return [output, printed] if pdf else [output]
 
 
