@@ -27,12 +27,16 @@ COLUMNS = (
 def format_table(evaluation: Evaluation) -> str:
     """Return patients, worst first, and what they come to, as aligned text."""
     rows = sorted((p.as_json() for p in evaluation.patients), key=lambda row: float(row["dice"]))
-    width = max(len("patient"), *(len(row["patient"]) for row in rows))
+    of_a_model = evaluation.kind != "masks"  # on whom a tool was trained that made masks is not known here
+    longest = max(len(row["patient"]) for row in rows)
+    names = [f"{row['patient']:{longest}}  {row['role']:10}" if of_a_model else row["patient"] for row in rows]
+    width = max(map(len, ("patient", *names)))
     titles = "  ".join(f"{title:>{_width(form)}}" for title, _, form in COLUMNS)
-    lines = [evaluation.subject, "", f"{'patient':{width}}  {'':10}  {titles}  tumour slices  others marked  reference (pixels)"]
-    lines += [f"{row['patient']:{width}}  {row['role']:10}  {_row(row)}" for row in rows]
+    lines = [evaluation.subject, "", f"{'patient':{width}}  {titles}  tumour slices  others marked  reference (pixels)"]
+    lines += [f"{name:{width}}  {_row(row)}" for name, row in zip(names, rows, strict=True)]
     for role, patients in evaluation.roles().items():
-        lines += ["", *_summary_lines(role, summarise(patients), evaluation.unit)]
+        whose = f", {TITLES[role]}" if of_a_model else ""
+        lines += ["", f"{_patients(len(patients))}{whose}", *_summary_lines(summarise(patients), evaluation.unit)]
         for groups in (by_institution(patients), by_size(patients)):
             lines += [f"  {name:18}  {_group(group)}" for name, group in groups.items() if len(groups) > 1]
     for role, regions in evaluation.calibration.items():
@@ -54,11 +58,14 @@ def _row(row: dict[str, Any]) -> str:
     return f"{'  '.join(cells)}  {found:>13}  {marked:>13}  {row['reference_pixels']:18d}"
 
 
-def _summary_lines(role: str, s: dict[str, Any], unit: str) -> list[str]:
+def _patients(count: int) -> str:
+    return f"{count} patient{'' if count == 1 else 's'}"
+
+
+def _summary_lines(s: dict[str, Any], unit: str) -> list[str]:
     low, high = s["quartiles_dice"]
     pooled = f"Dice {s['pooled_dice']:.4f}, IoU {s['pooled_iou']:.4f}"
     return [
-        f"{s['patients']} patients, {TITLES[role]}",
         f"  Dice per patient    mean {s['mean_dice']:.4f}{_range(s['mean_dice_95'])}, median {s['median_dice']:.4f}, "
         f"quartiles {low:.3f} and {high:.3f}, lowest {s['lowest_dice']:.4f}",
         f"  IoU per patient     {_mean(s, 'iou')}",
@@ -77,8 +84,7 @@ def _summary_lines(role: str, s: dict[str, Any], unit: str) -> list[str]:
 
 def _group(group: dict[str, Any]) -> str:
     sizes = f", {group['from_pixels']} to {group['to_pixels']} pixels" if "from_pixels" in group else ""
-    patients = f"{group['patients']} patients" if group["patients"] > 1 else "1 patient"
-    return f"Dice mean {group['mean_dice']:.3f}, median {group['median_dice']:.3f} ({patients}{sizes})"
+    return f"Dice mean {group['mean_dice']:.3f}, median {group['median_dice']:.3f} ({_patients(group['patients'])}{sizes})"
 
 
 def _mean(s: dict[str, Any], name: str, digits: int = 3) -> str:
