@@ -22,6 +22,7 @@ from gliomask.engine import OnnxEngine
 pytest.importorskip("streamlit", reason="needs Streamlit: pip install 'gliomask[app]'")
 
 import streamlit as st
+from dicom_files import write_series
 from streamlit.testing.v1 import AppTest
 
 from gliomask.app import launch, pictures, server, settings, shared, wording
@@ -232,6 +233,16 @@ class TestSeveralCases:
         settled(page)
         assert headings(page)[0] in ("No abnormality found in one slice",) or headings(page)[0].startswith("Abnormality found")
         assert "of one shade" in shown(page)
+
+    def test_series_can_be_chosen_where_none_says_that_it_is_flair(self, page: AppTest, tmp_path: Path) -> None:
+        grey = np.full((5, 40, 40), 90, np.uint16)
+        files = write_series(tmp_path, grey, SeriesDescription="cerebrum", SeriesNumber=4, EchoTime=None, InversionTime=None)
+        upload(page, *((file.name, file.read_bytes(), "application/dicom") for file in files))
+        assert "No series of this study says that it is FLAIR." in shown(page) and "--" not in shown(page)
+        (choice,) = page.selectbox
+        assert choice.options == ["series 4 'cerebrum', 5 slices"]
+        settled(choice.select_index(0).run())
+        assert headings(page) == ["This does not look like a brain FLAIR"] and page.selectbox[0].label == choice.label
 
     def test_volume_of_slices_can_be_taken_apart_and_cases_removed(self, page: AppTest, phantom: Volume) -> None:
         upload(page, *(file(phantom.voxels[z, :, 8:], f"head_{z}.png") for z in (5, 6)))

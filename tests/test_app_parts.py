@@ -24,7 +24,7 @@ import cc3d
 import nibabel
 import numpy as np
 import pytest
-from dicom_files import FLAIR, Geometry, write_series
+from dicom_files import FLAIR, Geometry, Study, write_series
 from heads import LESION_CENTRE_MM, LESION_RADII_MM, centred, scan
 from numpy.typing import NDArray
 from PIL import Image
@@ -279,6 +279,30 @@ class TestDesk:
         assert first is not None and second is not None
         assert np.array_equal(first.result.mask, second.result.mask)
 
+    def test_series_is_asked_for_where_none_says_that_it_is_flair(
+        self, desk: Desk, head: NDArray[np.float32], tmp_path: Path, predictions: list[int]
+    ) -> None:
+        nameless = {"SeriesDescription": "cerebrum", "InversionTime": None, "EchoTime": None}
+        study = Study.new()
+        files = [
+            *dicom_series(tmp_path / "one", head, **nameless, study=study, SeriesNumber=4),
+            *dicom_series(tmp_path / "other", head[::-1], **nameless, study=study, SeriesNumber=7),
+        ]
+        desk.receive([Sent(f"{file.parent.name}{file.name}", file.read_bytes()) for file in files])
+        case = finished(desk).cases["1"]
+        assert (case.progress.stage, case.problem) == ("failed", "No series of this study says that it is FLAIR.")
+        depth = len(head)
+        assert list(case.series.values()) == [f"series {number} 'cerebrum', {depth} slices" for number in (4, 7)]
+        results = []
+        for uid in case.series:
+            desk.take_series("1", uid)
+            until(lambda: not desk.busy)
+            results.append(desk.found("1"))
+            assert case.progress.stage == "done"
+        assert [found.result.volume.notes[0] for found in results if found] == [
+            f"series {number} 'cerebrum', {depth} slices (as asked)" for number in (4, 7)
+        ]
+
     def test_one_bad_case_does_not_spoil_the_rest(self, desk: Desk, phantom: Volume) -> None:
         sent = [
             Sent("empty.png", b""),
@@ -379,11 +403,11 @@ class TestDesk:
         assert desk.cases == {}
 
 
-def dicom_series(folder: Path, head: NDArray[np.float32]) -> list[Path]:
-    """Write the head as a FLAIR series: rows and columns run to the patient's left and back."""
+def dicom_series(folder: Path, head: NDArray[np.float32], **changed: Any) -> list[Path]:
+    """Write the head as a FLAIR series: rows and columns run to the patient's left and back; *changed* as of ``write_series``."""
     first = AFFINE[:3, :3] @ [79, 99, 0] + AFFINE[:3, 3]
     geometry = Geometry(first=(-first[0], -first[1], first[2]), step=(0.0, 0.0, 11.0), spacing=(2.4, 2.4))
-    return write_series(folder, head[:, ::-1, ::-1].astype(np.uint16), geometry, **FLAIR)
+    return write_series(folder, head[:, ::-1, ::-1].astype(np.uint16), geometry, **(FLAIR | changed))
 
 
 class TestWorkroom:

@@ -1,5 +1,7 @@
 """The errors a user can do something about, by what has to be done."""
 
+from collections.abc import Mapping
+
 
 class GliomaskError(Exception):
     """Base of every error that gliomask raises on purpose; its message is written for the user."""
@@ -22,6 +24,21 @@ class ImplausibleInputError(InputError):
         """Keep the reasons beside the message that holds them."""
         super().__init__(message)
         self.reasons = reasons
+
+
+class NoFlairError(InputError):
+    """No series of a DICOM study says that it is FLAIR: name the one to take.
+
+    Attributes
+    ----------
+    series
+        What each is called, by its UID.
+    """
+
+    def __init__(self, message: str, series: Mapping[str, str]) -> None:
+        """Keep the series beside the message that lists them."""
+        super().__init__(message)
+        self.series = series
 
 
 class ModelError(GliomaskError):

@@ -15,7 +15,7 @@ from gliomask.app.facts import Facts, facts_of
 from gliomask.app.keep import Keep
 from gliomask.app.references import masks_beside, read_reference
 from gliomask.app.work import Progress
-from gliomask.errors import GliomaskError, ImplausibleInputError
+from gliomask.errors import GliomaskError, ImplausibleInputError, NoFlairError
 from gliomask.grid import radiological
 from gliomask.io import CaseSource, read_case
 from gliomask.io.sources import files_sha256
@@ -114,6 +114,8 @@ class Case:
         How many files it was put together from, if they may be taken apart again.
     force
         Whether to segment it although it does not look like a brain FLAIR.
+    series
+        What the series of a DICOM study are called, by UID, if none says that it is the FLAIR.
     summary, facts
         What stays of its result.
     """
@@ -129,6 +131,7 @@ class Case:
     sha256: str | None = None
     problem: str = ""
     reasons: tuple[str, ...] = ()
+    series: Mapping[str, str] = field(default_factory=dict)
     summary: Summary | None = None
     facts: Facts | None = None
 
@@ -179,6 +182,9 @@ def work_on(case: Case, segmenter: Segmenter, results: Keep[Found], visitor: Cal
     except ImplausibleInputError as error:
         case.reasons = tuple(case.names.restore(reason) for reason in error.reasons)
         case.progress.begin("refused")
+    except NoFlairError as error:
+        case.problem, case.series = "No series of this study says that it is FLAIR.", error.series
+        case.progress.begin("failed")
     except GliomaskError as error:
         case.problem = case.names.restore(str(error))
         case.progress.begin("failed")

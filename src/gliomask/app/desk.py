@@ -123,6 +123,13 @@ class Desk:
         self.cases[number].force = True
         self._begin(self.cases[number])
 
+    def take_series(self, number: str, uid: str) -> None:
+        """Segment that series of a DICOM study of which the program found none to be FLAIR."""
+        case = self.cases[number]
+        if case.source is not None:
+            case.source = replace(case.source, series=uid)
+            self._begin(case)
+
     def remove(self, number: str) -> None:
         """Forget a case; its result goes with the last visitor who has it, its files with the session."""
         self.cases.pop(number, None)

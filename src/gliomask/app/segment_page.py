@@ -149,6 +149,8 @@ def _show_case(desk: Desk, number: str) -> None:
         case_view.show(desk, number)
     else:
         _wait(case)
+    if case.series and case.progress.stage not in BUSY:
+        _ask_series(desk, case)
     _manage(desk, number)
 
 
@@ -164,6 +166,25 @@ def _refuse(desk: Desk, case: Case) -> None:
     st.info(f"**{plain(case.name)}** was not segmented. What was seen:\n\n{seen}", icon=":material/visibility:")
     st.caption("Expected are axial FLAIR slices of a head. A mask of anything else may mean nothing.")
     st.button("Segment it all the same", key=f"force {case.number}", on_click=desk.force, args=(case.number,))
+
+
+def _ask_series(desk: Desk, case: Case) -> None:
+    """Have the visitor say which series is the FLAIR, and another one where that turns out to be none."""
+    st.selectbox(
+        "Which series is the FLAIR?",
+        list(case.series),
+        index=None,
+        format_func=lambda uid: case.series.get(uid, uid),
+        placeholder="Choose a series",
+        key=f"series {case.number}",
+        on_change=_take_series,
+        args=(desk, case.number),
+    )
+
+
+def _take_series(desk: Desk, number: str) -> None:
+    if (uid := st.session_state[f"series {number}"]) is not None:
+        desk.take_series(number, uid)
 
 
 def _manage(desk: Desk, number: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gliomask.errors import InputError
+from gliomask.errors import InputError, NoFlairError
 from gliomask.io.headers import MR_IMAGES, STORAGE, Header, blaming, is_dicom, read_dataset, read_header, texts
 from gliomask.io.naming import natural_key
 from gliomask.io.silence import unwarned
@@ -233,15 +233,18 @@ def choose_series(all_series: Sequence[Series], wanted: str | None, source: Path
 
     Raises
     ------
+    NoFlairError
+        None is a FLAIR; the series found are listed.
     InputError
-        None is a FLAIR, or *wanted* fits none or several; the series found are listed.
+        *wanted* fits none or several; likewise.
     """
     if wanted is not None:
         chosen = _wanted(all_series, wanted, source)
         return chosen, (f"{chosen} (as asked)",)
     flairs = sorted((s for s in all_series if is_flair(s.first)), key=preference)
     if not flairs:
-        raise InputError(f"{source}: no FLAIR series. Found: {_listing(all_series)}. Name the one to take with --series.")
+        told = f"{source}: no FLAIR series. Found: {_listing(all_series)}. Name the one to take with --series."
+        raise NoFlairError(told, {series.first.series: str(series) for series in all_series})
     chosen, *others = flairs
     return chosen, (str(chosen), *(f"passed over: {other} ({_reason(chosen, other)})" for other in others))
 
