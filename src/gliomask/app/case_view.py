@@ -235,7 +235,7 @@ def _measure(cut: Segmentation, summary: Summary) -> None:
     columns = measured(content)
     if columns:
         st.subheader("Measurements", anchor=False)
-        st.table(columns)
+        st.container(key="lesions").table(columns)
     if more := not_in_table(content):
         st.caption(more)
     for sentence in cautions(cut, any(summary.areas)):
