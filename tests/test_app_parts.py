@@ -295,7 +295,9 @@ class TestDesk:
         assert list(case.series.values()) == [f"series {number} 'cerebrum', {depth} slices" for number in (4, 7)]
         results = []
         for uid in case.series:
+            case.force = True
             desk.take_series("1", uid)
+            assert not case.force
             until(lambda: not desk.busy)
             results.append(desk.found("1"))
             assert case.progress.stage == "done"

@@ -127,7 +127,7 @@ class Desk:
         """Segment that series of a DICOM study of which the program found none to be FLAIR."""
         case = self.cases[number]
         if case.source is not None:
-            case.source = replace(case.source, series=uid)
+            case.source, case.force = replace(case.source, series=uid), False  # what was forced was another series
             self._begin(case)
 
     def remove(self, number: str) -> None:
