@@ -29,7 +29,7 @@ from gliomask.evaluation.scores import HELD_OUT
 from gliomask.models import ModelRecord, find_model
 from gliomask.postprocess import Postprocessing
 from gliomask.training.command import LEAKY
-from gliomask.training.loop import reference_scores
+from gliomask.training.validation import reference_scores
 
 HEADINGS = ("recipe", "split", "parameters", "epochs", "Dice", "IoU", "pixel accuracy", "Dice of masks", "IoU of masks")
 PUBLISHED = ("the reference project, as published", LEAKY, "31 M", "119", "0.913", "0.841", "0.998", "", "")

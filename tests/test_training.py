@@ -16,10 +16,10 @@ pytest.importorskip("keras", reason="training's extra is not installed: pip inst
 @pytest.fixture(scope="module")
 def training() -> ModuleType:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from gliomask.training import export, loop, losses, networks, recipes
+    from gliomask.training import export, history, loop, losses, networks, recipes, validation
 
     bundle = ModuleType("training")
-    for module in (export, loop, losses, networks, recipes):
+    for module in (export, history, loop, losses, networks, recipes, validation):
         bundle.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("__")})
     return bundle
 

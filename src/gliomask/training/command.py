@@ -70,9 +70,11 @@ def _train_and_export(options: Namespace, report: Callable[[str], None], show: C
 
         from gliomask.dataset.batches import load_case
         from gliomask.training.export import export
-        from gliomask.training.loop import RunSettings, batch_scores, read_history, train
+        from gliomask.training.history import read_history
+        from gliomask.training.loop import RunSettings, train
         from gliomask.training.plots import plot_history
         from gliomask.training.recipes import RECIPES
+        from gliomask.training.validation import batch_scores
     except ImportError as error:
         raise EngineError(f"training needs {error.name}. Install it: pip install 'gliomask[train]'.") from error
     recipe = RECIPES[options.recipe]

@@ -16,9 +16,9 @@ from gliomask.engine import OnnxEngine
 from gliomask.errors import ModelError
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, sha256_of
-from gliomask.training.loop import predict
 from gliomask.training.parity import drawn_slices
 from gliomask.training.recipes import Recipe
+from gliomask.training.validation import predict
 from gliomask.volume import CHANNELS
 
 SIZE_MULTIPLE = 32

@@ -1,13 +1,10 @@
-"""The training loop: steps, validation, checkpoints and history, on any Keras backend."""
+"""The training loop: steps and epochs from the first, or the last checkpoint, to the end, on any Keras backend."""
 
-import csv
-import json
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +15,18 @@ from numpy.typing import NDArray
 from gliomask.dataset.batches import Case, load_case, make_batch
 from gliomask.dataset.index import Patient
 from gliomask.errors import InputError
-from gliomask.metrics import confusion, dice, iou, pixel_accuracy
 from gliomask.models import sha256_of
-from gliomask.preprocess import apply_windows, from_network_grid, to_network_grid
+from gliomask.training.checkpoint import CHECKPOINT, Checkpoint, RunState, Weights
+from gliomask.training.history import best_epoch, write_history
 from gliomask.training.logs import log_history
 from gliomask.training.losses import binary_pixel_accuracy, soft_dice, soft_iou
-from gliomask.training.parity import drawn_slices
 from gliomask.training.progress import Clock, Pace
 from gliomask.training.recipes import Recipe, Stage
-from gliomask.training.restore import restore, set_statistics
-from gliomask.volume import CHANNELS
+from gliomask.training.start import initial_network, initial_weights
+from gliomask.training.validation import validate
 
-CHECKPOINT = "checkpoint.npz"
-HISTORY = "history.csv"
-PREDICTION_BATCH = 16
-
-REFERENCE_BATCH = 32
-"""Slices whose Dice the reference project takes as one."""
-
-RESTORING_BATCHES = 8
-"""Batches that tell the statistics which an exported network has lost."""
-
-Weights = list[NDArray[Any]]
+BATCHES_AHEAD = 3
+"""Batches that are made while a step is done."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +55,6 @@ class RunSettings:
     def length(self, recipe: Recipe) -> tuple[int, int]:
         """Return the epochs and the steps of one."""
         return self.epochs or recipe.epochs, self.steps_per_epoch or recipe.steps_per_epoch
-
-
-@dataclass
-class RunState:
-    """Where a run stands: all that a resumed run needs besides its data."""
-
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    average: Weights = field(default_factory=list)
-    best: Weights = field(default_factory=list)
 
 
 def train(
@@ -110,6 +86,55 @@ def train(
         length, seed, or other patients; nobody is held out of a recipe that is stopped by them; or the
         initial weights are missing or another network's.
     """
+    _check(settings, recipe, validation)
+    keras.utils.set_random_seed(settings.seed)
+    settings.output.mkdir(parents=True, exist_ok=True)
+    epochs, steps_per_epoch = settings.length(recipe)
+    steps = epochs * steps_per_epoch
+    with _precision("mixed_bfloat16" if settings.precision == "bfloat16" else "float32"):
+        model = _compiled(recipe, settings.width, steps)
+    checkpoint = Checkpoint(settings.output / CHECKPOINT, _identity(recipe, settings, model.count_params(), (training, validation)))
+    state = checkpoint.resume(model)
+    if state.step:
+        _show_earlier_sizes(model, recipe, state.step, steps)
+        state = checkpoint.resume(model)  # what was shown has moved the weights
+        report(f"resumed at step {state.step} of {steps}")
+    path = settings.initial_weights if settings.average_initial or not state.step else None
+    network = None if path is None else initial_network(path, recipe, _network(recipe, settings.width))  # refused before the loading
+    cases = [load_case(patient, recipe.normalisation, settings.brain_masks) for patient in training]
+    held_out = [load_case(patient, recipe.normalisation) for patient in validation]
+    initial: Weights = []
+    if path is not None:
+        initial = initial_weights(path, network, lambda step: _batch(cases, recipe, recipe.stages[-1], step, settings.seed)[0])
+        if not state.step:
+            model.set_weights(initial)
+    clock = Clock(
+        [stage_at(recipe, step / steps).size for step in range(steps)], recipe.batch_size, may_end_earlier=recipe.patience is not None
+    )
+    saved = time.monotonic()
+    for images, masks in _batches(cases, recipe, settings.seed, state.step, steps):
+        if _is_over(state.history, recipe, epochs):
+            break
+        _step(model, state, images, masks)
+        _update_average(state.average, model, recipe.average_decay, state.step)
+        if (pace := clock.after(state.step)) is not None:
+            show(pace)
+        epoch_ends = state.step % steps_per_epoch == 0
+        if epoch_ends:
+            _end_epoch(model, state, held_out, recipe, steps_per_epoch)
+            write_history(state.history, settings.output)
+            log_history(state.history, settings.output)
+            report(_progress(state, epochs, clock.after(state.step)))
+        if epoch_ends or time.monotonic() - saved > settings.checkpoint_s:
+            checkpoint.save(model, state)
+            saved = time.monotonic()
+    trained = _network(recipe, settings.width)
+    trained.set_weights(_final_weights(model, state, recipe, initial if settings.average_initial else []))
+    return trained
+
+
+def _check(settings: RunSettings, recipe: Recipe, validation: Sequence[Patient]) -> None:
+    """Raise if settings, recipe and held-out patients do not go together."""
     if settings.initial_weights is not None and not settings.initial_weights.is_file():
         raise InputError(
             f"{settings.initial_weights}: no such file. Give one of a training of the same network, or a bundled model's name."
@@ -118,112 +143,6 @@ def train(
         raise InputError("there are no initial weights to average with. Name a network to start from: --initial-weights MODEL.")
     if recipe.patience is not None and not validation:
         raise InputError(f"the recipe {recipe.name} stops by the scores of held-out patients. Name a --fold to hold out.")
-    keras.utils.set_random_seed(settings.seed)
-    settings.output.mkdir(parents=True, exist_ok=True)
-    epochs, steps_per_epoch = settings.length(recipe)
-    with _precision("mixed_bfloat16" if settings.precision == "bfloat16" else "float32"):
-        model = _compiled(recipe, settings.width, epochs * steps_per_epoch)
-    identity = _identity(recipe, settings, model.count_params(), (training, validation))
-    state = _restore(model, identity, settings.output / CHECKPOINT)
-    if state.step:
-        _show_earlier_sizes(model, recipe, state.step, epochs * steps_per_epoch)
-        state = _restore(model, identity, settings.output / CHECKPOINT)  # what was shown has moved the weights
-        report(f"resumed at step {state.step} of {epochs * steps_per_epoch}")
-    network = _initial_network(recipe, settings) if settings.average_initial or not state.step else None  # refused before the loading
-    cases = [load_case(patient, recipe.normalisation, settings.brain_masks) for patient in training]
-    held_out = [load_case(patient, recipe.normalisation) for patient in validation]
-    initial = _initial_weights(network, recipe, settings, cases) if network is not None else []
-    if initial and not state.step:
-        model.set_weights(initial)
-    sizes = [stage_at(recipe, step / (epochs * steps_per_epoch)).size for step in range(epochs * steps_per_epoch)]
-    clock = Clock(sizes, recipe.batch_size, may_end_earlier=recipe.patience is not None)
-    saved = time.monotonic()
-    for images, masks in _batches(cases, recipe, settings.seed, state.step, epochs * steps_per_epoch):
-        if _is_over(state.history, recipe, epochs):
-            break
-        model.reset_metrics()  # else Keras returns the mean over all steps since the last reset
-        for name, value in model.train_on_batch(images, masks, return_dict=True).items():
-            state.sums[name] = state.sums.get(name, 0.0) + float(value)
-        state.step += 1
-        _update_average(state.average, model, recipe.average_decay, state.step)
-        if (pace := clock.after(state.step)) is not None:
-            show(pace)
-        if state.step % steps_per_epoch == 0:
-            _end_epoch(model, state, held_out, recipe, steps_per_epoch)
-            write_history(state.history, settings.output / HISTORY)
-            log_history(state.history, settings.output)
-            report(_progress(state, epochs, clock.after(state.step)))
-        if state.step % steps_per_epoch == 0 or time.monotonic() - saved > settings.checkpoint_s:
-            _save(model, state, identity, settings.output / CHECKPOINT)
-            saved = time.monotonic()
-    with _precision("float32"):
-        trained = recipe.network(settings.width)
-    trained.set_weights(_final_weights(model, state, recipe, initial if settings.average_initial else []))
-    return trained
-
-
-def predict(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``, in batches of a fixed size."""
-    padded = np.concatenate([images, np.zeros((-len(images) % PREDICTION_BATCH, *images.shape[1:]), np.float32)])
-    parts = [
-        keras.ops.convert_to_numpy(model(padded[i : i + PREDICTION_BATCH], training=False)) for i in range(0, len(padded), PREDICTION_BATCH)
-    ]
-    return np.concatenate(parts)[: len(images), ..., 0].astype(np.float32)
-
-
-def _probability(model: keras.Model, case: Case, size: int, stride: int = 1) -> NDArray[np.float32]:
-    """Return probabilities ``(z, y, x)`` of every *stride*-th slice of a case, seen at *size* x *size*."""
-    slices = to_network_grid(apply_windows(case.images[::stride], case.windows.volume), size)
-    return from_network_grid(predict(model, slices), *case.images.shape[1:3])
-
-
-def validate(model: keras.Model, cases: Sequence[Case], size: int, stride: int) -> dict[str, float]:
-    """Return mean per-patient Dice and IoU and the pixel accuracy of the cases, every *stride*-th slice, seen at *size* x *size*."""
-    tables = [confusion(_probability(model, case, size, stride) >= 0.5, case.masks[::stride, ..., 0]) for case in cases]
-    return {
-        "val_dice": float(np.mean([dice(t) for t in tables])),
-        "val_iou": float(np.mean([iou(t) for t in tables])),
-        "val_accuracy": float(np.mean([pixel_accuracy(t) for t in tables])),
-    }
-
-
-def batch_scores(model: keras.Model, cases: Sequence[Case], size: int) -> dict[str, float]:
-    """Return what :func:`reference_scores` gives for a network's probabilities of whole slices, seen at *size* x *size*."""
-    return reference_scores([_probability(model, case, size) for case in cases], [case.masks[..., 0] for case in cases])
-
-
-def reference_scores(probabilities: Sequence[NDArray[np.float32]], masks: Sequence[NDArray[np.bool_]]) -> dict[str, float]:
-    """Return Dice, IoU and pixel accuracy as the reference project defines them, over all slices of the cases ``(z, y, x)``.
-
-    On the probabilities of a whole batch, averaged over batches: :func:`soft_dice` and
-    :func:`soft_iou`; accuracy at 0.5. Slices are shuffled over patients first, as a random split
-    is. Such figures are not comparable with Dice per patient.
-    """
-    slices = [(number, z) for number, case in enumerate(probabilities) for z in range(len(case))]
-    order = np.random.default_rng(0).permutation(len(slices))
-    rows = []
-    for start in range(0, len(order), REFERENCE_BATCH):
-        drawn = [slices[i] for i in order[start : start + REFERENCE_BATCH]]
-        probability = np.stack([probabilities[number][z] for number, z in drawn])
-        mask = np.stack([masks[number][z] for number, z in drawn]).astype(np.float32)
-        rows.append([float(metric(mask, probability)) for metric in (soft_dice, soft_iou, binary_pixel_accuracy)])
-    means = np.mean(rows, axis=0)
-    return {"slices": len(slices)} | dict(zip(("dice", "iou", "pixel_accuracy"), map(float, means), strict=True))
-
-
-def write_history(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Write one row an epoch as CSV, replacing the file in one move."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in history)
-    os.replace(temporary, path)
-
-
-def best_epoch(history: Sequence[dict[str, float]]) -> int:
-    """Return the index of the first epoch with the highest validation Dice."""
-    return int(np.argmax([row["val_dice"] for row in history]))
 
 
 @contextmanager
@@ -235,6 +154,12 @@ def _precision(policy: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _network(recipe: Recipe, width: int | None) -> keras.Model:
+    """Return a new network in float32, whatever precision it was or will be trained in."""
+    with _precision("float32"):
+        return recipe.network(width)
 
 
 def _compiled(recipe: Recipe, width: int | None, steps: int) -> keras.Model:
@@ -259,37 +184,6 @@ def wants_xla() -> bool:
     return keras.backend.backend() == "jax"
 
 
-def _initial_network(recipe: Recipe, settings: RunSettings) -> keras.Model | None:
-    """Return the network to start from, which has to be the recipe's; None if none is named."""
-    path = settings.initial_weights
-    if path is None:
-        return None
-    with _precision("float32"):
-        network = recipe.network(settings.width)
-    if path.suffix == ".onnx":
-        restore(path, network, drawn_slices(recipe.normalisation, recipe.input_size, len(CHANNELS)))
-        return network
-    try:
-        trained = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever its parts do
-        raise InputError(f"{path}: not a network that Keras can load. Give the .keras file of a training of the same network.") from error
-    shapes, wanted = ([w.shape for w in m.get_weights()] for m in (trained, network))
-    if shapes != wanted:
-        raise InputError(
-            f"{path}: a network of {trained.count_params()} parameters; the recipe's has {network.count_params()} in other places."
-        )
-    return trained
-
-
-def _initial_weights(network: keras.Model, recipe: Recipe, settings: RunSettings, cases: Sequence[Case]) -> Weights:
-    """Return the weights of the network to start from; an exported one gets the statistics that its file has lost from the cases."""
-    if settings.initial_weights is not None and settings.initial_weights.suffix == ".onnx":
-        last = recipe.stages[-1]
-        set_statistics(network, np.concatenate([_batch(cases, recipe, last, step, settings.seed)[0] for step in range(RESTORING_BATCHES)]))
-    weights: Weights = network.get_weights()
-    return weights
-
-
 def _batch(cases: Sequence[Case], recipe: Recipe, stage: Stage, step: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return make_batch(cases, step, recipe.batch_size, stage.size, stage.zoom, recipe.augmentation, recipe.tumour_share, seed)
 
@@ -306,13 +200,12 @@ def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last:
     def make(step: int) -> tuple[Any, Any]:
         return _batch(cases, recipe, stage_at(recipe, step / last), step, seed)
 
-    ahead = 3
     with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(make, step) for step in range(first, min(first + ahead, last))]
+        waiting = [pool.submit(make, step) for step in range(first, min(first + BATCHES_AHEAD, last))]
         for step in range(first, last):
             batch = waiting.pop(0).result()
-            if step + ahead < last:
-                waiting.append(pool.submit(make, step + ahead))
+            if step + BATCHES_AHEAD < last:
+                waiting.append(pool.submit(make, step + BATCHES_AHEAD))
             yield batch
 
 
@@ -334,6 +227,14 @@ def stage_at(recipe: Recipe, progress: float) -> Stage:
     return recipe.stages[min(int(np.searchsorted(ends, progress, side="right")), len(ends) - 1)]
 
 
+def _step(model: keras.Model, state: RunState, images: NDArray[np.float32], masks: NDArray[np.float32]) -> None:
+    """Train on a batch, and count it and its metrics."""
+    model.reset_metrics()  # else Keras returns the mean over all steps since the last reset
+    for name, value in model.train_on_batch(images, masks, return_dict=True).items():
+        state.sums[name] = state.sums.get(name, 0.0) + float(value)
+    state.step += 1
+
+
 def _update_average(average: Weights, model: keras.Model, decay: float, step: int) -> None:
     """Move the average towards the current weights; early on it forgets faster, so that it has no memory of the start."""
     if not decay:
@@ -349,6 +250,7 @@ def _update_average(average: Weights, model: keras.Model, decay: float, step: in
 
 
 def _end_epoch(model: keras.Model, state: RunState, held_out: Sequence[Case], recipe: Recipe, steps: int) -> None:
+    """Add the epoch to the history, scored as what would be exported now, and keep its weights if they are the best so far."""
     current = model.get_weights()
     if state.average:
         model.set_weights(state.average)
@@ -364,12 +266,14 @@ def _end_epoch(model: keras.Model, state: RunState, held_out: Sequence[Case], re
 
 
 def _is_over(history: Sequence[dict[str, float]], recipe: Recipe, epochs: int) -> bool:
+    """Return whether all epochs are done, or the best of them is as far back as the recipe has patience."""
     if len(history) >= epochs:
         return True
     return recipe.patience is not None and bool(history) and len(history) - 1 - best_epoch(history) >= recipe.patience
 
 
 def _progress(state: RunState, epochs: int, pace: Pace | None) -> str:
+    """Return the line of the epoch that has just ended."""
     row = state.history[-1]
     validated = f"  validation Dice {row['val_dice']:.4f}" if "val_dice" in row else ""
     return f"epoch {int(row['epoch'])}/{epochs}  loss {row['loss']:.4f}{validated}" + ("" if pace is None else f"  {pace}")
@@ -393,48 +297,3 @@ def _identity(
         "training": [patient.name for patient in training],
         "validation": [patient.name for patient in validation],
     }
-
-
-def _save(model: keras.Model, state: RunState, identity: Mapping[str, Any], path: Path) -> None:
-    arrays: dict[str, Any] = {}
-    optimizer = [keras.ops.convert_to_numpy(v) for v in model.optimizer.variables]
-    for group, values in (
-        ("weights", model.get_weights()),
-        ("optimizer", optimizer),
-        ("average", state.average),
-        ("best", state.best),
-    ):
-        arrays |= {f"{group}_{i:04}": value for i, value in enumerate(values)}
-    facts = {**identity, "step": state.step, "sums": state.sums, "history": state.history}
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
-    os.replace(temporary, path)
-
-
-def _restore(model: keras.Model, identity: Mapping[str, Any], path: Path) -> RunState:
-    if not path.exists():
-        return RunState()
-    with np.load(path) as archive:
-        facts = json.loads(str(archive["facts"]))
-        if other := [key for key, value in identity.items() if facts.get(key) != value]:
-            raise InputError(
-                f"{path}: a checkpoint of another training; it differs in {', '.join(other)}. "
-                "Choose another --output, or remove the folder to start anew."
-            )
-        groups: dict[str, Weights] = {"weights": [], "optimizer": [], "average": [], "best": []}
-        for name in sorted(set(archive.files) - {"facts"}):
-            groups[name.rsplit("_", 1)[0]].append(archive[name])
-    model.set_weights(groups["weights"])
-    for variable, value in zip(model.optimizer.variables, groups["optimizer"], strict=True):
-        variable.assign(value)
-    return RunState(facts["step"], facts["sums"], facts["history"], groups["average"], groups["best"])
-
-
-def read_history(output: Path) -> list[dict[str, float]]:
-    """Return a run's history as written by :func:`write_history`; empty if there is none yet."""
-    path = output / HISTORY
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]

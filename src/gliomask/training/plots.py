@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gliomask.training.loop import best_epoch
+from gliomask.training.history import best_epoch
 
 
 def plot_history(history: Sequence[dict[str, float]], path: Path) -> None:
