@@ -18,8 +18,9 @@ from gliomask import EngineError, InputError, Segmentation, Segmenter, Volume, c
 from gliomask.io import read_image
 from gliomask.phantom import lesion_mask
 from gliomask.report import read_result
+from gliomask.report.key_slices import key_slices
 from gliomask.report.overlay import OUTLINE
-from gliomask.report.page import key_slices, report_page, write_report
+from gliomask.report.page import report_page, write_report
 from gliomask.report.saving import NOTICE
 
 SHA256 = "0123456789abcdef" * 4

@@ -10,8 +10,8 @@ from PIL import Image
 from gliomask.evaluation.outcome import CasePicture
 from gliomask.evaluation.scores import PatientScore
 from gliomask.metrics import dice
+from gliomask.report.html import content_box, data_uri, paragraphs
 from gliomask.report.overlay import OUTLINE
-from gliomask.report.page import content_box, data_uri, paragraphs
 from gliomask.surfaces import outline
 
 REFERENCE = (86, 180, 233)

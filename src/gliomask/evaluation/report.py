@@ -20,8 +20,7 @@ from gliomask.evaluation.report_tables import HARD_SPACE, group_table, interval,
 from gliomask.evaluation.scores import HELD_OUT, SEALED_TEST, TRAINED_ON
 from gliomask.evaluation.summary import by_institution, by_size, summarise
 from gliomask.evaluation.table import TITLES
-from gliomask.report import page
-from gliomask.report.page import paragraphs
+from gliomask.report.html import paragraphs, style
 from gliomask.report.saving import NOTICE
 from gliomask.surfaces import TOLERANCE
 
@@ -41,12 +40,11 @@ def evaluation_page(evaluation: Evaluation) -> str:
     role, patients = next(iter(evaluation.roles().items()))
     folder = Path(__file__).parent
     script = (folder / "report.js").read_text(encoding="utf-8").strip()
-    styles = [Path(page.__file__).with_name("page.css"), folder / "report.css"]
     thirds = by_size(patients)
     summary = summarise(patients)
     return Template((folder / "report.html").read_text(encoding="utf-8")).substitute(
         mark=MARK,
-        style="\n".join(path.read_text(encoding="utf-8").strip() for path in styles),
+        style=f"{style()}\n{(folder / 'report.css').read_text(encoding='utf-8').strip()}",
         script=script,
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}",
         notice=escape(NOTICE),

@@ -6,7 +6,7 @@ from typing import Any
 
 from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.scores import INSTITUTIONS, TRAINED_ON
-from gliomask.report.page import paragraphs
+from gliomask.report.html import paragraphs
 
 MINUS, HARD_SPACE = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 

@@ -1,26 +1,23 @@
 """The report: one page of HTML on a case's results, with its pictures inside and nothing fetched from anywhere."""
 
-import base64
-import io
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from gliomask.errors import EngineError, InputError
 from gliomask.io import read_image, write_text
 from gliomask.io.naming import RESULT
 from gliomask.measure import format_left_out
 from gliomask.models import ModelRecord, bundled_models
+from gliomask.report.html import data_uri, paragraphs, style
+from gliomask.report.identifiers import without_identifiers
+from gliomask.report.key_slices import KEY_SLICES, Tile, key_tiles
 from gliomask.report.pdf import check_room, write_pdf
 from gliomask.report.saving import NOTICE, OVERLAY, read_result
 
@@ -29,47 +26,15 @@ REPORT_PDF = "report.pdf"
 MARK = '<meta name="generator" content="gliomask report">'
 """What tells a report from another page, so that nothing but an earlier report is replaced."""
 
-KEY_SLICES = 6
 LESION_ROWS = 8
 LESIONS_BESIDE_MEDIUM = 3
 NOTE_LINES = 12
-BACKGROUND = 40
-"""Grey value up to which the border of a picture is taken for the background around the head."""
-
-PICTURE_PIXELS = 480
-"""Longer side to which small pictures are enlarged, so that they do not print as blocks."""
-
 DIAMETERS = (
     "Diameters: the longest in an axial slice and its perpendicular there, and their product as in the RANO criteria. "
     "Centre: millimetres towards the patient's right, front and top. "
 )
 PEAK = "Peak: highest probability of a voxel."
 
-ENDING = r"\.(?:png|jpe?g|tiff?|nii(?:\.gz)?|dcm|ima|zip)\b"
-FILE_IN_BRACKETS = rf" ?\([^()]*{ENDING}\)"
-ABSOLUTE_PATH = r"(?s)(?<!\w)\(?(?:[A-Za-z]:\\|\\\\|~?/)(?=\S)(?:.+(?=:\s[^/\\]*$)|.+)"
-"""A path may hold spaces, commas and brackets, so all that follows goes with it, up to the last colon that ends it or to the end."""
-
-IDENTIFIERS = "|".join(
-    (
-        r"[^\s()'\",;]+[/\\][^\s()'\",;]+[/\\][^\s()'\",;]+",
-        rf"[^\s()'\",;]+{ENDING}",
-        r"\b\d+(?:\.\d+){4,}\b",  # a DICOM UID
-    )
-)
-NOTE_WORDS = frozenset(
-    """acquired adjusted affine as average axial brain bright case channel channels column columns confidence contrast converted copies
-    coronal correction cover covered covers cropped damaged dark differ different distance dropped duplicate echo enhanced exif field file
-    files first flair flat flip frame frames gantry gap gaps geometry grey grid head header image images inverted irregular its left
-    lesion lie lower mask mean missing mm mosaic mri no normal not number of off one only order orientation oriented other over own page
-    pages patient phase pixel pixels place plane post pre protocol qform reaches read reformatted removed resampled right rotated
-    row rows sagittal same scan scans second sequence series sform shear sheared single skipped slice slices spacing stack study
-    swapped t1 t1w t2 taken than the thick thickness thin tilt tilted time times transparency turned uneven unknown unsorted upright
-    used view volume volumes voxel voxels with without""".split()  # noqa: SIM905 - a list of 130 quoted words reads worse
-)
-"""What notes say in their own words: a case of such a name is not told by it, so it stays there, other than in a file's name."""
-
-LEFT_OUT = "[…]"
 TIMES, MINUS, HARD_SPACE = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 
 Record = Mapping[str, Any]
@@ -140,21 +105,20 @@ def report_page(content: Record, overlay: NDArray[Any], source: str = RESULT, *,
     InputError
         The record was written by another version, or the overlay is not the one it describes.
     """
-    folder = Path(__file__).parent
-    template = Template((folder / "page.html").read_text(encoding="utf-8"))
+    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     try:
         parts = _parts(content, overlay, with_identifiers)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
             f"{source}: not a record of this version of gliomask ({error!r}). Segment the case again with --overwrite."
         ) from error
-    return template.substitute(parts, style=(folder / "page.css").read_text(encoding="utf-8").strip(), notice=escape(NOTICE))
+    return template.substitute(parts, style=style(), notice=escape(NOTICE))
 
 
 def _parts(content: Record, overlay: NDArray[Any], with_identifiers: bool) -> dict[str, str]:
     """Return the page's parts as HTML."""
     areas = _areas(content)
-    tiles = _key_tiles(content, overlay, areas)
+    tiles = key_tiles(content["overlay"], overlay, areas)
     subject = _subject(content, with_identifiers)
     return {
         "title": escape(f"{subject}: gliomask report" if with_identifiers else "gliomask report"),
@@ -295,30 +259,14 @@ def _confidence(content: Record) -> Iterator[str]:
 def _notes(content: Record, with_identifiers: bool) -> str:
     notes = [str(note) for note in content["notes"]]
     if not with_identifiers:
-        counts = Counter(_without_identifiers(note, content) for note in notes)
+        names = [str(content["case"]), *_slice_names(content)]
+        counts = Counter(without_identifiers(note, names) for note in notes)
         notes = [f"{note} ({count} times)" if count > 1 else note for note, count in counts.items()]
     if not notes:
         return "<p>None: it was read as it is.</p>"
     more = [f"and {len(notes) - NOTE_LINES:,} more in {RESULT}"] if len(notes) > NOTE_LINES else []
     items = "\n".join(f"<li>{escape(note)}</li>" for note in [*notes[:NOTE_LINES], *more])
     return f"<ul>\n{items}\n</ul>"
-
-
-def _without_identifiers(text: str, content: Record) -> str:
-    """Return the text without names of the case and its slices, and without anything like a file name, a path or a UID."""
-    text = re.sub(FILE_IN_BRACKETS, "", text, flags=re.IGNORECASE)
-    text = re.sub(ABSOLUTE_PATH, LEFT_OUT, text)
-    for name in sorted(_names(content), key=len, reverse=True):
-        endings = "+" if name.casefold() in NOTE_WORDS else "*"
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?:\.\w+){endings}(?!\w)", LEFT_OUT, text, flags=re.IGNORECASE)
-    return re.sub(IDENTIFIERS, LEFT_OUT, text, flags=re.IGNORECASE).replace(f" ({LEFT_OUT})", "")
-
-
-def _names(content: Record) -> set[str]:
-    """Return the names that a text may not hold; a short number or a single letter identifies nobody by itself."""
-    names = {str(content["case"]), *_slice_names(content)}
-    names |= {re.sub(r"_(?:png|jpe?g|tiff?)$", "", name, flags=re.IGNORECASE) for name in names}
-    return {name for name in names if len(name) > (3 if name.isdecimal() else 1)}
 
 
 def _origin(content: Record) -> Iterator[tuple[str, str]]:
@@ -341,40 +289,6 @@ def _scores(record: ModelRecord, slices: int) -> Iterator[str]:
             yield f"{row['mean_dice']:.2f} (95 % interval {low:.2f} to {high:.2f}, {row['patients']} patients) with {given}"
 
 
-@dataclass(frozen=True)
-class _Tile:
-    """A slice's picture from the contact sheet."""
-
-    index: int
-    area: int
-    pixels: NDArray[np.uint8]
-
-
-def key_slices(areas: Sequence[int], shown: Sequence[int], most: int = KEY_SLICES) -> list[int]:
-    """Return which of the *shown* slices stand for a case, in their order; *areas* are those of all slices.
-
-    Marked slices if there are few enough. Of more, the marked area is divided into *most* equal parts
-    from bottom to top, and the slice with the largest area stands for each, since neighbours look
-    alike. Where nothing is marked they are evenly spaced.
-
-    >>> key_slices([0, 4, 9, 5, 0], [0, 1, 2, 3, 4], most=2)
-    [2, 3]
-    """
-    marked = [z for z in shown if areas[z]]
-    if not marked:
-        positions = np.linspace(0, len(shown) - 1, min(most, len(shown)))
-        return [shown[round(p)] for p in positions]
-    if len(marked) <= most:
-        return marked
-    weights = np.array([areas[z] for z in marked], float)
-    middles = (np.cumsum(weights) - weights / 2.0) / weights.sum()
-    part = np.floor(middles * most).astype(int)
-    chosen = [max((z for z, p in zip(marked, part, strict=True) if p == wanted), key=lambda z: areas[z]) for wanted in np.unique(part)]
-    # A slice that holds several parts by itself leaves room for the largest of the rest.
-    rest = sorted((z for z in marked if z not in chosen), key=lambda z: -areas[z])
-    return sorted([*chosen, *rest[: most - len(chosen)]])
-
-
 def _areas(content: Record) -> list[int]:
     """Return the marked pixels of each axial slice from the bottom up."""
     areas = content["area_pixels_per_slice"]
@@ -388,34 +302,7 @@ def _slice_names(content: Record) -> list[str]:
     return list(content["area_pixels_per_slice"]) if content["spacing_mm"] is None else []
 
 
-def _key_tiles(content: Record, overlay: NDArray[Any], areas: Sequence[int]) -> list[_Tile]:
-    """Return the key slices' pictures, all cropped alike to what is not background."""
-    layout = content["overlay"]
-    (width, height), columns, caption, shown = layout["tile"], layout["columns"], layout["caption"], layout["shown_slices"]
-    rows = -(-len(shown) // columns)
-    if overlay.shape[:2] != (rows * (height + caption), columns * width):
-        raise ValueError(f"an overlay of {overlay.shape[1]} x {overlay.shape[0]} pixels")
-    colour = np.broadcast_to(overlay, (*overlay.shape[:2], 3))
-    tiles = []
-    for z in key_slices(areas, shown):
-        row, column = divmod(shown.index(z), columns)
-        top, left = row * (height + caption) + caption, column * width
-        tiles.append(_Tile(z, areas[z], colour[top : top + height, left : left + width]))
-    box = content_box(np.max([tile.pixels.max(axis=2) for tile in tiles], axis=0))
-    return [_Tile(tile.index, tile.area, tile.pixels[box]) for tile in tiles]
-
-
-def content_box(grey: NDArray[np.uint8]) -> tuple[slice, slice]:
-    """Return the part of a picture ``(y, x)`` that is not background, with a margin."""
-    box = []
-    for axis in (0, 1):
-        bright = np.flatnonzero((grey > BACKGROUND).any(axis=1 - axis))
-        margin = grey.shape[axis] // 32
-        box.append(slice(max(bright[0] - margin, 0), bright[-1] + 1 + margin) if bright.size else slice(None))
-    return box[0], box[1]
-
-
-def _figure(tile: _Tile, content: Record, with_identifiers: bool) -> str:
+def _figure(tile: Tile, content: Record, with_identifiers: bool) -> str:
     described = f"Axial slice {tile.index + 1} of {content['slices']}, " + ("abnormality outlined" if tile.area else "nothing marked")
     caption = f"Slice {tile.index + 1:,}"
     if with_identifiers and (names := _slice_names(content)):
@@ -436,7 +323,7 @@ def _room(pictures: int, lesions: int) -> str:
     return "medium" if lesions <= LESIONS_BESIDE_MEDIUM else "small"
 
 
-def _slices_note(tiles: Sequence[_Tile], areas: Sequence[int], content: Record) -> str:
+def _slices_note(tiles: Sequence[Tile], areas: Sequence[int], content: Record) -> str:
     marked, shown = sum(area > 0 for area in areas), len(tiles)
     if not marked:
         said = "Evenly spaced slices." if content["slices"] > shown else "All slices."
@@ -444,17 +331,6 @@ def _slices_note(tiles: Sequence[_Tile], areas: Sequence[int], content: Record) 
     said = "all marked slices" if shown == marked else f"{shown} of {marked:,} marked slices, spread over the abnormality"
     sides = "" if content["spacing_mm"] is not None else " Image files do not say which side is the patient's left."
     return f'<span class="swatch"></span>Outlined: {said}. More slices are in {OVERLAY}.{sides}'
-
-
-def data_uri(pixels: NDArray[np.uint8]) -> str:
-    """Return a picture ``(y, x)`` or ``(y, x, 3)`` as PNG inside an address, enlarged if it is small."""
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    scale = PICTURE_PIXELS / max(picture.size)
-    if scale > 1:
-        picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def stale_reports(folder: Path) -> list[str]:
@@ -475,12 +351,6 @@ def _check_room(output: Path) -> None:
         earlier = ""
     if MARK not in earlier:
         raise InputError(f"{output}: is there already and is no report of gliomask. Move it away, or choose another --output.")
-
-
-def paragraphs(texts: Iterable[str], kind: str = "") -> str:
-    """Return each text as a paragraph of HTML, of the class *kind* if there is one."""
-    opening = f'<p class="{kind}">' if kind else "<p>"
-    return "\n".join(f"{opening}{escape(text)}</p>" for text in texts)
 
 
 def _count(number: int, noun: str) -> str:
