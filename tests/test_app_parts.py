@@ -416,7 +416,6 @@ class TestWorkroom:
     def test_visitors_take_turns_and_who_has_left_is_passed_over(self) -> None:
         gate, order = threading.Event(), []
         room = Workroom(lambda: gate.wait() and None)  # type: ignore[arg-type, return-value] # no model is needed here
-        many, other, gone = Summary((), None), Summary((), 1.0), Summary((), 2.0)
         many, other, gone = (type("Visitor", (), {})() for _ in range(3))
         for name, visitor in (("a1", many), ("a2", many), ("a3", many), ("b1", other), ("c1", gone)):
             room.submit(visitor, lambda _, name=name: order.append(name))
@@ -424,6 +423,24 @@ class TestWorkroom:
         gate.set()
         until(lambda: len(order) == 4)
         assert order == ["a1", "b1", "a2", "a3"]
+
+    def test_who_comes_where_somebody_who_has_left_was_in_memory_is_not_taken_for_them(self) -> None:
+        class Visitor:
+            pass
+
+        gate, done = threading.Event(), []
+        room = Workroom(lambda: gate.wait() and None)  # type: ignore[arg-type, return-value] # no model is needed here
+        gone = Visitor()
+        room.submit(gone, lambda _: done.append("gone"))
+        place = id(gone)
+        del gone
+        visitors = [Visitor()]  # Python gives out the place in memory again
+        while id(visitors[-1]) != place and len(visitors) < 10_000:
+            visitors.append(Visitor())
+        assert id(visitors[-1]) == place
+        room.submit(visitors[-1], lambda _: done.append("here"))
+        gate.set()
+        until(lambda: done == ["here"])
 
     def test_model_that_cannot_be_loaded_is_told(self) -> None:
         def load() -> Segmenter:

@@ -75,7 +75,8 @@ class Workroom:
         """Start the thread, which loads the model."""
         self._load, self._patience_s, self._ahead = load, patience_s, ahead
         self._drawn = False
-        self._queues: dict[int, tuple[weakref.ref[object], deque[Task]]] = {}
+        # By reference, not by id: the id of a visitor who has left may be that of the next one.
+        self._queues: dict[weakref.ref[object], deque[Task]] = {}
         self._change = threading.Condition()
         self.problem = ""
         self.segmenter: Segmenter | None = None
@@ -84,8 +85,7 @@ class Workroom:
     def submit(self, visitor: object, task: Task) -> None:
         """Have a task done for a visitor; the task must not hold the visitor, who would never be gone."""
         with self._change:
-            queue = self._queues.setdefault(id(visitor), (weakref.ref(visitor), deque()))
-            queue[1].append(task)
+            self._queues.setdefault(weakref.ref(visitor), deque()).append(task)
             self._change.notify()
 
     def page_drawn(self) -> None:
@@ -97,13 +97,13 @@ class Workroom:
     def _next(self) -> Task:
         with self._change:
             while True:
-                for key, (visitor, tasks) in list(self._queues.items()):
-                    del self._queues[key]
-                    if visitor() is None or not tasks:
+                for visitor, tasks in list(self._queues.items()):
+                    del self._queues[visitor]
+                    if visitor() is None:
                         continue
                     task = tasks.popleft()
                     if tasks:
-                        self._queues[key] = (visitor, tasks)  # behind the others
+                        self._queues[visitor] = tasks  # behind the others
                     return task
                 self._change.wait()
 
