@@ -24,6 +24,11 @@ LONG = (
 """Files with tests of many seconds."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist, where it is there, hand out files in the order below and not by their number of tests."""
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bring forward the files that take long: started last, one of them would keep one core busy and leave the others idle."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
