@@ -13,7 +13,7 @@ LAYERS = (
     ("components", "errors", "processor"),
     ("appearance", "confidence", "diameters", "grid", "metrics", "notice", "postprocess", "preprocess", "surfaces", "volume"),
     ("io", "measure", "models", "engine", "quality"),
-    ("phantom", "segmentation"),
+    ("phantom", "segmentation", "sizes"),
     ("dataset", "report"),
     ("batch", "evaluation", "info"),
     ("training",),

@@ -14,7 +14,8 @@ from PIL import Image
 
 from gliomask import InputError, Volume, cli
 from gliomask.io.nifti import write_nifti
-from gliomask.measure import Lesion, Removed, area_pixels, format_measurements, lesions, measurements, remove_small, volume_ml
+from gliomask.measure import Lesion, Removed, area_pixels, lesions, measurements, remove_small, volume_ml
+from gliomask.sizes import format_measurements
 
 MM = np.eye(4)  # voxels of 1 mm, x to the right, y to the front, z up
 Mask = NDArray[np.bool_]

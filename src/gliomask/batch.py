@@ -14,9 +14,9 @@ from gliomask.io import CaseSource, read_case
 from gliomask.io.bids import check_output, make_room, write_derivative
 from gliomask.io.naming import MAPS, MapName
 from gliomask.io.writing import cannot_write
-from gliomask.measure import format_left_out, ml, pixels
 from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmentation import Segmenter
+from gliomask.sizes import counted, format_left_out, ml
 
 AT_ONCE = 2
 """Cases that are worked on at a time: more of them take memory and bring nothing on two processors."""
@@ -58,10 +58,10 @@ class Outcome:
 
 def finding(content: Mapping[str, Any]) -> str:
     """Return what was found as a phrase, from the content of a ``result.json``."""
-    slices = f"{content['slices']} slice{'' if content['slices'] == 1 else 's'}"
+    slices = counted(content["slices"], "slice")
     if not content["found"]:
         return f"no abnormality found in {slices}"
-    size = pixels(content["area_pixels"]) if content["spacing_mm"] is None else ml(content["measurements"]["volume_ml"])
+    size = counted(content["area_pixels"], "pixel") if content["spacing_mm"] is None else ml(content["measurements"]["volume_ml"])
     return f"abnormality found in {content['slices_with_tumour']} of {slices}, {size}"
 
 
@@ -72,12 +72,10 @@ def _left_out(content: Mapping[str, Any]) -> tuple[str, ...]:
         sentences.append(f"{format_left_out(content['satellites'], content['largest_satellites'][0])}; see --all-lesions")
     removed = content.get("removed") or {}
     if count := removed.get("lesions"):
-        sentences.append(f"{_lesions(count)} under {content['min_lesion_ml']:g} ml ({removed['volume_ml']:.1f} ml in all) left out")
+        sentences.append(
+            f"{counted(count, 'lesion')} under {content['min_lesion_ml']:g} ml ({removed['volume_ml']:.1f} ml in all) left out"
+        )
     return tuple(sentences)
-
-
-def _lesions(count: int) -> str:
-    return f"{count} lesion{'s' if count > 1 else ''}"
 
 
 def segment_cases(

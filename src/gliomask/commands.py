@@ -91,7 +91,8 @@ def _without_repeats(inputs: Sequence[Path]) -> list[Path]:
 
 def measure(options: argparse.Namespace) -> int:
     """Measure masks."""
-    from gliomask.measure import format_measurements, measurements
+    from gliomask.measure import measurements
+    from gliomask.sizes import format_measurements
 
     outcomes: list[dict[str, Any]] = []
     for path in options.masks:

@@ -6,7 +6,6 @@ are voxels and no millimetres. Indices count from 0, and ranges include their la
 axial ones and count from the bottom of the head as in the overlay, whichever way the array runs.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,7 +34,6 @@ CUT_HEAD = 0.25
 """Smallest share of the head's rows that have to show both of its ends for its middle to count as known."""
 
 ML_DECIMALS, MM_DECIMALS, PROBABILITY_DECIMALS = 3, 1, 4
-ROWS_SHOWN = 20
 NO_SPACING = "the input carries no spacing"
 
 
@@ -259,86 +257,6 @@ def measurements(
         "touches_border": any(lesion.touches_border for lesion in found),
         "lesions": [lesion.as_json() for lesion in found],
     }
-
-
-def format_measurements(name: str, measured: Mapping[str, Any]) -> str:
-    """Return measurements as lines for a person: a sentence, and a row for each lesion. Slices count from 1."""
-    count = measured["lesion_count"]
-    if count == 0:
-        return f"{name}: empty, nothing is marked"
-    in_ml = measured["volume_ml"] is not None
-    size = f"{_ml_words(measured['volume_ml'])} ml" if in_ml else f"{measured['voxels']:,} voxels ({measured['volume_ml_reason']})"
-    noun = "lesion" if count == 1 else "lesions"
-    lines = [f"{name}: {size} in {count:,} {noun}, {_slice_words(measured['slice_range'])} of {measured['slice_count']}"]
-    if measured["touches_border"]:
-        lines.append("  reaches the border of the volume: part of it may be missing")
-    rows: list[tuple[str, ...]] = (
-        [("lesion", "ml", "diameters mm", "product mm2", "centre mm (R A S)", "slices")] if in_ml else [("lesion", "voxels", "slices")]
-    )
-    rows += [_row(lesion, in_ml) for lesion in measured["lesions"][:ROWS_SHOWN]]
-    lines += _columns(rows)
-    return "\n".join([*lines, *([f"  and {count - ROWS_SHOWN:,} smaller ones; --json lists all"] if count > ROWS_SHOWN else [])])
-
-
-def ml(volume: float) -> str:
-    """Return a volume; what is not 0 never reads as 0.
-
-    >>> ml(38.24), ml(0.02), ml(0.0)
-    ('38.2 ml', 'under 0.1 ml', '0 ml')
-    """
-    return "0 ml" if volume == 0 else "under 0.1 ml" if volume < 0.05 else f"{volume:,.1f} ml"
-
-
-def pixels(area: int) -> str:
-    """Return a count of pixels."""
-    return f"{area:,} pixel{'' if area == 1 else 's'}"
-
-
-def format_left_out(count: int, largest: Mapping[str, Any]) -> str:
-    """Return how many parts were left out of a mask as small beside its largest, and how large the largest of them is and where.
-
-    Parameters
-    ----------
-    largest
-        As :meth:`Lesion.as_json` gives it.
-
-    Examples
-    --------
-    >>> print(format_left_out(2, {"voxels": 40, "volume_ml": None, "slice_range": [2, 3], "laterality": None}))
-    2 small parts are left out of the mask, the largest of 40 pixels (slices 3-4)
-    """
-    size = pixels(largest["voxels"]) if largest["volume_ml"] is None else ml(largest["volume_ml"])
-    side = f", {largest['laterality']}" if largest["laterality"] else ""
-    parts = f"{count:,} small parts are left out of the mask, the largest" if count > 1 else "1 small part is left out of the mask,"
-    return f"{parts} of {size} ({_slice_words(largest['slice_range'])}{side})"
-
-
-def _row(lesion: Mapping[str, Any], in_ml: bool) -> tuple[str, ...]:
-    slices = _slice_words(lesion["slice_range"]).split(" ", 1)[1]
-    if not in_ml:
-        return str(lesion["number"]), f"{lesion['voxels']:,}", slices
-    return (
-        str(lesion["number"]),
-        _ml_words(lesion["volume_ml"]),
-        f"{lesion['longest_axial_diameter_mm']} x {lesion['perpendicular_mm']}",
-        f"{lesion['bidimensional_product_mm2']}",
-        " ".join(f"{c:.1f}" for c in lesion["centroid_mm"]),
-        slices,
-    )
-
-
-def _slice_words(slice_range: Sequence[int]) -> str:
-    first, last = slice_range
-    return f"slice {first + 1}" if first == last else f"slices {first + 1}-{last + 1}"
-
-
-def _ml_words(ml: float) -> str:
-    return f"{ml:.{ML_DECIMALS}f}" if ml >= 10**-ML_DECIMALS else f"{ml:g}"
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 
 
 @dataclass(frozen=True)

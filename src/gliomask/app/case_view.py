@@ -17,8 +17,8 @@ from gliomask.app.pictures import for_screen, marked_slice, windowed
 from gliomask.app.scene import ONE, Scene, chosen_slices, focus, in_ras, nifti, ras_box, scene_of, stored, thumbnail
 from gliomask.app.takeaway import offers, packed
 from gliomask.app.wording import agreement, area_phrases, cautions, headline, measured, not_in_table, plain, read_as
-from gliomask.measure import ml
 from gliomask.segmentation import Segmentation
+from gliomask.sizes import ml
 
 MARKS = {"Outline": "outline", "Fill": "fill", "Probability": "probability", "Uncertainty": "uncertainty", "Nothing": "nothing"}
 VIEWS = {"All": "all", "Axial": "axial", "Coronal": "coronal", "Sagittal": "sagittal", "3-D": "solid"}

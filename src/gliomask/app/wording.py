@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from gliomask.app.case import Case, Summary
 from gliomask.app.work import Progress
-from gliomask.measure import ROWS_SHOWN, format_left_out, ml, pixels
 from gliomask.metrics import confusion, dice
 from gliomask.models import ModelRecord
 from gliomask.notice import NOTICE
+from gliomask.sizes import ROWS_SHOWN, counted, format_left_out, ml
 from gliomask.volume import CHANNELS, Volume
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def headline(summary: Summary, confidence: Any = None) -> str:
 
 def size(summary: Summary) -> str:
     """Return how much is marked: in millilitres where they are known."""
-    return pixels(sum(summary.areas)) if summary.volume_ml is None else ml(summary.volume_ml)
+    return counted(sum(summary.areas), "pixel") if summary.volume_ml is None else ml(summary.volume_ml)
 
 
 def status(case: Case, now: float) -> str:
@@ -112,7 +112,7 @@ def agreement(result: Segmentation, reference: Any) -> str:
 def area_phrases(areas: Sequence[int], area_mm2: float | None) -> list[str]:
     """Return for each axial slice what is marked in it, in square centimetres where a pixel's area is known."""
     if area_mm2 is None:
-        return [f"{pixels(area)} marked" if area else "nothing marked" for area in areas]
+        return [f"{counted(area, 'pixel')} marked" if area else "nothing marked" for area in areas]
     return [f"{area * area_mm2 / 100:.1f} cm² marked" if area else "nothing marked" for area in areas]
 
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from gliomask.errors import EngineError, InputError
 from gliomask.io import read_image, write_text
 from gliomask.io.naming import RESULT
-from gliomask.measure import format_left_out
 from gliomask.models import ModelRecord, bundled_models
 from gliomask.report.html import data_uri, paragraphs, style
 from gliomask.report.identifiers import without_identifiers
 from gliomask.report.key_slices import KEY_SLICES, Tile, key_tiles
 from gliomask.report.pdf import check_room, write_pdf
 from gliomask.report.saving import NOTICE, OVERLAY, read_result
+from gliomask.sizes import counted, format_left_out, slice_numbers
 
 REPORT = "report.html"
 REPORT_PDF = "report.pdf"
@@ -146,12 +146,12 @@ def _subject(content: Record, with_identifiers: bool) -> str:
 
 
 def _sentence(content: Record) -> str:
-    measured, slices = content["measurements"], _count(content["slices"], "slice")
+    measured, slices = content["measurements"], counted(content["slices"], "slice")
     if not content["found"]:
         return f"No FLAIR abnormality was marked in {slices}."
     where = f"in {content['slices_with_tumour']:,} of {slices}" if content["slices"] > 1 else "in one slice"
     if measured["volume_ml"] is None:
-        return f"FLAIR abnormality of {_count(content['area_pixels'], 'pixel')} marked {where}."
+        return f"FLAIR abnormality of {counted(content['area_pixels'], 'pixel')} marked {where}."
     return f"FLAIR abnormality of {_ml(measured['volume_ml'])}{HARD_SPACE}ml marked {where}."
 
 
@@ -216,13 +216,13 @@ _COLUMNS_IN_MM: Columns = [
     ("Product, mm²", lambda lesion: f"{lesion['bidimensional_product_mm2']:,.0f}"),
     ("Side", lambda lesion: lesion["laterality"] or "unknown"),
     ("Centre (R, A, S), mm", _triple),
-    ("Slices", lambda lesion: _range(lesion["slice_range"])),
+    ("Slices", lambda lesion: slice_numbers(lesion["slice_range"])),
     ("Peak", lambda lesion: _probability(lesion["peak_probability"])),
 ]
 _COLUMNS_IN_PIXELS: Columns = [
     ("Lesion", lambda lesion: f"{lesion['number']}"),
     ("Pixels", lambda lesion: f"{lesion['voxels']:,}"),
-    ("Slices", lambda lesion: _range(lesion["slice_range"])),
+    ("Slices", lambda lesion: slice_numbers(lesion["slice_range"])),
     ("Peak", lambda lesion: _probability(lesion["peak_probability"])),
 ]
 
@@ -238,7 +238,7 @@ def _cautions(content: Record) -> Iterator[str]:
         told = format_left_out(content["satellites"], content["largest_satellites"][0])
         yield f"{told}. Most such marks are false; {RESULT} says where the largest lie."
     if removed["lesions"]:
-        count = _count(removed["lesions"], "lesion")
+        count = counted(removed["lesions"], "lesion")
         yield f"Left out, as asked: {count} under {content['min_lesion_ml']:g} ml, {_ml(removed['volume_ml'])} ml in all."
 
 
@@ -308,7 +308,7 @@ def _figure(tile: Tile, content: Record, with_identifiers: bool) -> str:
     if with_identifiers and (names := _slice_names(content)):
         caption += f", {names[tile.index]}"
     if content["measurements"]["volume_ml"] is None and tile.area:
-        caption += f": {_count(tile.area, 'pixel')}"
+        caption += f": {counted(tile.area, 'pixel')}"
     # Without known directions nobody can tell the patient's left from right in a picture.
     sides = content.get("oriented") is True and content["spacing_mm"] is not None
     marks = '<i class="left-edge">R</i><i class="right-edge">L</i>' if sides else ""
@@ -351,16 +351,6 @@ def _check_room(output: Path) -> None:
         earlier = ""
     if MARK not in earlier:
         raise InputError(f"{output}: is there already and is no report of gliomask. Move it away, or choose another --output.")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _range(ends: Sequence[int]) -> str:
-    """Return a range of slices as the pictures number them, from 1."""
-    first, last = ends
-    return f"{first + 1}" if first == last else f"{first + 1}-{last + 1}"
 
 
 def _ml(value: float) -> str:
