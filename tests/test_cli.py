@@ -379,10 +379,22 @@ def test_what_was_found_is_told_in_the_words_of_the_page(content: dict[str, Any]
 def test_lesions_left_out_are_told() -> None:
     content = {"notes": ["n"], "min_lesion_ml": 30.0, "removed": {"lesions": 1, "volume_ml": 24.93}}
     assert batch.Outcome("a", "done", content).notes == ("n", "1 lesion under 30 ml (24.9 ml in all) left out")
+    speck = {"min_lesion_ml": 0.1, "removed": {"lesions": 2, "volume_ml": 0.04}}
+    assert batch.Outcome("a", "done", speck).notes == ("2 lesions under 0.1 ml (under 0.1 ml in all) left out",)
     assert batch.Outcome("a", "failed", None).notes == ()
     satellite = {"voxels": 9, "volume_ml": 0.5, "slice_range": [4, 4], "laterality": None}
     (told,) = batch.Outcome("a", "done", {"satellites": 1, "largest_satellites": [satellite]}).notes
     assert told == "1 small part is left out of the mask, of 0.5 ml (slice 5); see --all-lesions"
+
+
+@pytest.mark.parametrize(
+    ("spacing", "area", "volume", "size"),
+    [(None, 1, None, "1 pixel"), ([1, 1, 1], 20, 0.02, "under 0.1 ml"), ([1, 1, 5], 9000, 45.0, "45.0 ml")],
+)
+def test_what_was_found_is_never_told_as_nothing(spacing: list[int] | None, area: int, volume: float | None, size: str) -> None:
+    counts = {"found": True, "slices": 3, "slices_with_tumour": 1, "area_pixels": area}
+    content = {**counts, "spacing_mm": spacing, "measurements": {"volume_ml": volume}}
+    assert batch.finding(content) == f"tumour found in 1 of 3 slice(s), {size}"
 
 
 def test_a_refused_second_run_leaves_the_numbers_of_the_first(tmp_path: Path, write_slices: Write) -> None:

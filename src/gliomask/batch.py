@@ -72,9 +72,7 @@ def _left_out(content: Mapping[str, Any]) -> tuple[str, ...]:
         sentences.append(f"{format_left_out(content['satellites'], content['largest_satellites'][0])}; see --all-lesions")
     removed = content.get("removed") or {}
     if count := removed.get("lesions"):
-        sentences.append(
-            f"{counted(count, 'lesion')} under {content['min_lesion_ml']:g} ml ({removed['volume_ml']:.1f} ml in all) left out"
-        )
+        sentences.append(f"{counted(count, 'lesion')} under {content['min_lesion_ml']:g} ml ({ml(removed['volume_ml'])} in all) left out")
     return tuple(sentences)
 
 
