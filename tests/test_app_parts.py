@@ -665,6 +665,8 @@ class TestTakeaway:
         everything = replace(result, all_lesions=True)
         assert next(csv.DictReader(io.StringIO(takeaway.lesions_csv(everything))))["all_lesions"] == "True"
         assert takeaway.lesions_csv(result.with_threshold(1.0)).count("\n") == 1
+        named = replace(result, volume=replace(result.volume, name="=cmd()"))
+        assert next(csv.DictReader(io.StringIO(takeaway.lesions_csv(named))))["case"] == "'=cmd()"
 
 
 class Confidence:

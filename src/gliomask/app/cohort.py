@@ -7,14 +7,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from gliomask.app.case import Case
-from gliomask.app.wording import progress
+from gliomask.app.wording import cell, progress
 from gliomask.app.work import BUSY
 
 ALL, FOUND, NONE_FOUND, NOT_SEGMENTED, TO_GO = "All", "Abnormality found", "Nothing found", "Not segmented", "To go"
 KINDS = (ALL, FOUND, NONE_FOUND, NOT_SEGMENTED, TO_GO)
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell must not begin with that a spreadsheet would otherwise run; names of files are anybody's."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def csv_of(rows: Sequence[Row]) -> str:
     writer.writeheader()
     for row in rows:
         cells = asdict(row)
-        cells["case"] = f"'{row.case}" if row.case.startswith(FORMULA) else row.case
+        cells["case"] = cell(row.case)
         cells["found"] = "" if row.found is None else str(row.found).lower()
         cells["volume_ml"] = "" if row.volume_ml is None else f"{row.volume_ml:.3f}"
         writer.writerow(cells)

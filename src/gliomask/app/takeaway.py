@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gliomask.app.wording import cell
 from gliomask.io.naming import RESULT
 from gliomask.report import save_segmentation
 from gliomask.report.page import write_report
@@ -116,7 +117,7 @@ def lesions_csv(result: Segmentation) -> str:
 
 def _row(result: Segmentation, lesion: Mapping[str, Any]) -> dict[str, Any]:
     first, last = lesion["slice_range"]
-    row = {"case": result.volume.name, "lesion": lesion["number"], "first_slice": first + 1, "last_slice": last + 1}
+    row = {"case": cell(result.volume.name), "lesion": lesion["number"], "first_slice": first + 1, "last_slice": last + 1}
     if lesion["centroid_mm"] is not None:
         row |= dict(zip(("centroid_r_mm", "centroid_a_mm", "centroid_s_mm"), lesion["centroid_mm"], strict=True))
     copied = {name: lesion[name] for name in LESION_COLUMNS if lesion.get(name) is not None}
