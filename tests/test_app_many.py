@@ -337,6 +337,15 @@ class TestMaskUploads:
         with pytest.raises(InputError, match="voxels; at most"):
             mask_uploads.evaluate_uploads([Sent(name, nifti(mask))], [Sent(name, nifti(mask))])
 
+    def test_files_are_counted_in_archives_and_beside_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        names = [f"a_{z}_mask.png" for z in range(3)]
+        loose, packed = (lambda many: [Sent(n, png(4)) for n in names[:many]]), zipped("m.zip", {n: png(4) for n in names[:2]})
+        monkeypatch.setattr(mask_uploads, "MAX_FILES", 2)
+        assert len(mask_uploads.evaluate_uploads(loose(2), loose(2)).patients) == 1
+        for mine in (loose(3), [Sent(names[2], png(4)), packed]):
+            with pytest.raises(InputError, match="At most 2 files of"):
+                mask_uploads.evaluate_uploads(mine, loose(2))
+
     def test_archive_that_unpacks_to_more_than_there_is_room_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mask_uploads, "MAX_SESSION_MB", 1)
         with pytest.raises(InputError, match="unpacks to more"):

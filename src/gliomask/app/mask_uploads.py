@@ -157,8 +157,7 @@ def _received(uploads: "Sequence[Upload]", folder: Path) -> list[Named]:
     files: list[Named] = []
     for upload in uploads:
         room -= upload.size
-        if room < 0 or len(files) > MAX_FILES:
-            raise InputError(f"At most {MAX_FILES:,} files of {MAX_SESSION_MB} MB in all are scored here. Use the command line for more.")
+        _check_bounds(len(files) + 1, room)
         path = _place(folder, len(files), upload.name)
         with path.open("xb") as file:
             shutil.copyfileobj(_from_start(upload), file)
@@ -166,9 +165,16 @@ def _received(uploads: "Sequence[Upload]", folder: Path) -> list[Named]:
             inside = _unpacked(path, folder, len(files) + 1, room)
             room -= sum(file.path.stat().st_size for file in inside)
             files += inside
+            _check_bounds(len(files), room)
         else:
             files.append(Named("", clean_name(upload.name), path))
     return files
+
+
+def _check_bounds(files: int, room: int) -> None:
+    """Raise if that many files are too many, or no room is left for the last of them."""
+    if files > MAX_FILES or room < 0:
+        raise InputError(f"At most {MAX_FILES:,} files of {MAX_SESSION_MB} MB in all are scored here. Use the command line for more.")
 
 
 def _unpacked(archive: Path, folder: Path, first: int, room: int) -> list[Named]:
