@@ -24,6 +24,9 @@ MARKS = {"Outline": "outline", "Fill": "fill", "Probability": "probability", "Un
 VIEWS = {"All": "all", "Axial": "axial", "Coronal": "coronal", "Sagittal": "sagittal", "3-D": "solid"}
 AMBER, BLUE, PURPLE = "#ffb000", "#56b4e9", "#cc79a7"
 
+UPRIGHT = (slice(None, None, -1), slice(None, None, -1))
+"""Turns a slice ``(y, x)`` in RAS+ so that the front is on top and the patient's right on the left."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -66,13 +69,9 @@ def _show(desk: Desk, number: str) -> None:
 
 
 def _is_volume(found: Found) -> bool:
-    return len(areas_of_depth(found.result)) > 1
-
-
-def areas_of_depth(result: Segmentation) -> range:
-    """Return the numbers of a result's axial slices."""
-    _, (axes, _) = ras_box(result.volume)
-    return range(result.probability.shape[axes[0]])
+    """Return whether there are several axial slices."""
+    _, (axes, _) = ras_box(found.result.volume)
+    return found.result.probability.shape[axes[0]] > 1
 
 
 def _ask(result: Segmentation, *, several: bool) -> Settings:
@@ -177,8 +176,7 @@ def _thumbnails(scene: Scene, cut: Segmentation, summary: Summary) -> list[dict[
     mask = _mask_in_ras(cut)
     pictures = []
     for z in chosen_slices(summary.areas):
-        upright = (slice(None, None, -1), slice(None, None, -1))  # front on top, the patient's right on the left
-        picture = thumbnail(scene.flair[z][upright], mask[z][upright], y / x)
+        picture = thumbnail(scene.flair[z][UPRIGHT], mask[z][UPRIGHT], y / x)
         pictures.append({"z": z, "picture": picture, "alt": f"Go to slice {z + 1}"})
     return pictures
 
@@ -210,11 +208,10 @@ def _draw_plainly(found: Found, cut: Segmentation, settings: Settings) -> None:
     if len(areas) > 1:
         start = areas.index(max(areas)) if any(areas) else len(areas) // 2
         z = st.slider("Slice", 1, len(areas), start + 1, key=f"slice {cut.volume.name}") - 1
-    upright = (slice(None, None, -1), slice(None, None, -1))
-    grey = windowed(scene_flair[z][upright], settings.window)
-    values = in_ras(cut.uncertainty if settings.mark == "uncertainty" else cut.probability, box)[z][upright]
-    reference = None if found.reference is None else in_ras(found.reference, box)[z][upright]
-    mask = in_ras(cut.mask, box)[z][upright]
+    grey = windowed(scene_flair[z][UPRIGHT], settings.window)
+    values = in_ras(cut.uncertainty if settings.mark == "uncertainty" else cut.probability, box)[z][UPRIGHT]
+    reference = None if found.reference is None else in_ras(found.reference, box)[z][UPRIGHT]
+    mask = in_ras(cut.mask, box)[z][UPRIGHT]
     marked = marked_slice(grey, mask, values, reference, settings.mark, settings.opacity)
     with st.container(key="pictures"):
         left, right = st.columns(2)
