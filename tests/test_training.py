@@ -16,10 +16,10 @@ pytest.importorskip("keras", reason="training's extra is not installed: pip inst
 @pytest.fixture(scope="module")
 def training() -> ModuleType:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from gliomask.training import export, history, loop, losses, networks, recipes, validation
+    from gliomask.training import checkpoint, export, history, loop, losses, networks, recipes, validation
 
     bundle = ModuleType("training")
-    for module in (export, history, loop, losses, networks, recipes, validation):
+    for module in (checkpoint, export, history, loop, losses, networks, recipes, validation):
         bundle.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("__")})
     return bundle
 
@@ -150,6 +150,35 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
     assert training.read_history(tmp_path / "broken")[1]["val_dice"] == pytest.approx(
         training.read_history(tmp_path / "unbroken")[1]["val_dice"], abs=1e-3
     )
+
+
+def test_what_took_the_steps_is_kept_whatever_goes_on_from_them(
+    training: ModuleType, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    import keras
+
+    from gliomask.dataset import index_dataset
+
+    class Stop(Exception):
+        pass
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 2"):  # whose checkpoint is not written yet
+            raise Stop
+
+    small = replace(training.RECIPES["fast"], network=normalising, batch_size=2, stages=(training.Stage(1.0, 64, 0.25),), input_size=64)
+    settings = training.RunSettings(tmp_path, epochs=2, steps_per_epoch=1, width=4)
+    backend = keras.backend.backend()
+    monkeypatch.setattr(keras, "__version__", "1")
+    with pytest.raises(Stop):
+        training.train(index_dataset(dataset), [], small, settings, stop)
+    assert training.trained_by(tmp_path) == [f"1 on {backend}"]
+    for version in ("2", "3"):  # the third time there is nothing left to train
+        monkeypatch.setattr(keras, "__version__", version)
+        training.train(index_dataset(dataset), [], small, settings)
+        assert training.trained_by(tmp_path) == [f"1 on {backend}", f"2 on {backend}"]
 
 
 def test_bfloat16_trains_a_float32_network(training: ModuleType, dataset: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from gliomask.evaluation.cross_validation import fold_models
 from gliomask.models import find_model
 from gliomask.preprocess import Normalisation
 
-pytest.importorskip("keras", reason="training's extra is not installed: pip install 'gliomask[train]'")
+keras = pytest.importorskip("keras", reason="training's extra is not installed: pip install 'gliomask[train]'")
 
 
 def command(dataset: Path, output: Path, *more: str) -> list[str]:
@@ -144,6 +144,7 @@ def test_a_last_training_holds_nobody_out_and_has_no_scores(
     record = find_model(run / "model.onnx")
     assert record.training["patients"] == ["a", "b", "c"] and record.training["held_out_fold"] is None
     assert set(record.scores) == {"export_difference"}
+    assert record.training["keras"] == f"{keras.__version__} on {keras.backend.backend()}"
     assert all("val_dice" not in row for row in record.training["history"])
     assert (run / "history.png").stat().st_size > 5_000
     assert main(["train", str(dataset), *nobody_held_out(dataset), "--output", str(tmp_path / "other"), "--recipe", "original"]) == 1

@@ -32,6 +32,8 @@ class RunState:
         A row for each epoch that is over.
     average, best
         The moving average of the weights, and the weights of the best epoch; empty where the recipe asks for none.
+    trained_by
+        The versions of Keras and the backends that took its steps, in their order; several if it was resumed on another.
     """
 
     step: int = 0
@@ -39,6 +41,7 @@ class RunState:
     history: list[dict[str, float]] = field(default_factory=list)
     average: Weights = field(default_factory=list)
     best: Weights = field(default_factory=list)
+    trained_by: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Checkpoint:
             "best": state.best,
         }
         arrays: dict[str, Any] = {f"{group}_{i:04}": value for group, values in groups.items() for i, value in enumerate(values)}
-        facts = {**self.identity, "step": state.step, "sums": state.sums, "history": state.history}
+        facts = {**self.identity, "step": state.step, "sums": state.sums, "history": state.history, "trained_by": state.trained_by}
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("wb") as file:
             np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
@@ -86,4 +89,15 @@ class Checkpoint:
         model.set_weights(groups["weights"])
         for variable, value in zip(model.optimizer.variables, groups["optimizer"], strict=True):
             variable.assign(value)
-        return RunState(facts["step"], facts["sums"], facts["history"], groups["average"], groups["best"])
+        return RunState(facts["step"], facts["sums"], facts["history"], groups["average"], groups["best"], _trained_by(facts))
+
+
+def trained_by(output: Path) -> list[str]:
+    """Return what took the steps of the training in a run's folder, as of :class:`RunState`."""
+    with np.load(output / CHECKPOINT) as archive:
+        return _trained_by(json.loads(str(archive["facts"])))
+
+
+def _trained_by(facts: Mapping[str, Any]) -> list[str]:
+    found: list[str] = facts.get("trained_by", ["unknown"])  # checkpoints of before it was kept do not tell
+    return found

@@ -66,9 +66,8 @@ def _train_and_export(options: Namespace, report: Callable[[str], None], show: C
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter; errors still show
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # with more, sums depend on which operation ends first: no two trainings are alike
     try:
-        import keras
-
         from gliomask.dataset.batches import load_case
+        from gliomask.training.checkpoint import trained_by
         from gliomask.training.export import export
         from gliomask.training.history import read_history
         from gliomask.training.loop import RunSettings, train
@@ -101,7 +100,7 @@ def _train_and_export(options: Namespace, report: Callable[[str], None], show: C
         "initial_patients_known": seen is not None,
         "average_initial": options.average_initial,
         "brain_masks": options.brain_masks is not None,
-        "keras": f"{keras.__version__} on {keras.backend.backend()}",
+        "keras": ", then ".join(trained_by(options.output)),
     }
     try:
         record = export(model, recipe, options.output, options.name, made)

@@ -229,6 +229,8 @@ def stage_at(recipe: Recipe, progress: float) -> Stage:
 
 def _step(model: keras.Model, state: RunState, images: NDArray[np.float32], masks: NDArray[np.float32]) -> None:
     """Train on a batch, and count it and its metrics."""
+    if (here := f"{keras.__version__} on {keras.backend.backend()}") not in state.trained_by:
+        state.trained_by.append(here)
     model.reset_metrics()  # else Keras returns the mean over all steps since the last reset
     for name, value in model.train_on_batch(images, masks, return_dict=True).items():
         state.sums[name] = state.sums.get(name, 0.0) + float(value)
