@@ -10,7 +10,7 @@ import pytest
 
 from gliomask import Segmenter, cli
 from gliomask.dataset import index_dataset
-from gliomask.models import BUNDLED, read_record
+from gliomask.models import BUNDLED, read_record, verify
 from gliomask.processor import has_fast_int8
 
 pytest.importorskip("onnx", reason="training's extra is not installed: pip install 'gliomask[train]'")
@@ -88,6 +88,20 @@ def test_int8_that_is_worse_is_not_kept(
     assert "at most -2 may be lost. Nothing was kept." in capsys.readouterr().err
     assert model.with_suffix(".json").read_text() == before
     assert sorted(path.name for path in model.parent.iterdir()) == ["fast.json", "fast.onnx"]
+
+
+def test_an_int8_network_that_is_there_outlives_one_that_is_worse(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = copied(tmp_path / "run", [TRAINED])
+    shutil.copy(BUNDLED / "fast-int8.onnx", model.parent)
+    record = json.loads(model.with_suffix(".json").read_text())
+    record["quantised"] = json.loads((BUNDLED / "fast.json").read_text())["quantised"]
+    model.with_suffix(".json").write_text(json.dumps(record))
+    monkeypatch.setattr("gliomask.training.quantise.MOST_LOST", -2.0)  # nothing is good enough
+    assert cli.main(["quantise", str(data), "--model", str(model)]) == 1
+    assert "Nothing was kept." in capsys.readouterr().err
+    verify(read_record(model.with_suffix(".json")))
 
 
 def test_without_held_out_patients_nothing_can_be_compared(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

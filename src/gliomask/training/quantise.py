@@ -1,7 +1,8 @@
 """A trained network in int8 beside the one in float32, accepted only if its masks are as good."""
 
+import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from gliomask.engine import BATCH
 from gliomask.errors import InputError, ModelError
 from gliomask.evaluation.protocol import Progress, no_progress, role_of
 from gliomask.evaluation.scores import HELD_OUT, TRAINED_ON
-from gliomask.io import write_text
+from gliomask.io import atomic_path, write_text
 from gliomask.metrics import confusion, dice
 from gliomask.models import QUANTISED, ModelRecord, QuantisedNetwork, read_record, sha256_of
 from gliomask.preprocess import apply_windows, fill_channels, intensity_windows, to_network_grid
@@ -52,7 +53,7 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
     EngineError
         The processor cannot run it.
     ModelError
-        The model cannot be used, or int8 loses more than :data:`MOST_LOST`; the record is as it was then.
+        The model cannot be used, or int8 loses more than :data:`MOST_LOST`; all files are as they were then.
     """
     record = read_record(model.with_suffix(".json"))
     patients = index_dataset(data)
@@ -63,23 +64,30 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
             f"{data}: has {len(training)} patients that {record.name} was trained on and {len(held_out)} held out; both are needed."
         )
     role, compared = (HELD_OUT, held_out) if held_out else (TRAINED_ON, training)
-    int8 = in_int8(record, training)
-    made = replace(record, quantised=int8)
-    scores = {
-        what: compared_in_all(compare(made, compared, progress, flair_alone=alone))
-        for what, alone in (("all three channels", False), ("FLAIR alone", True))
-    }
+    with tempfile.TemporaryDirectory(prefix="gliomask-quantise-") as aside:  # the model may have an int8 network, which stays until then
+        copy = replace(record, folder=Path(aside))
+        shutil.copyfile(record.path, copy.path)
+        int8 = in_int8(copy, training)
+        scores = {
+            what: compared_in_all(compare(replace(copy, quantised=int8), compared, progress, flair_alone=alone))
+            for what, alone in (("all three channels", False), ("FLAIR alone", True))
+        }
+        _refuse_worse(scores, role, record.folder / int8.file)
+        with atomic_path(record.folder / int8.file) as temporary:
+            shutil.copyfile(copy.folder / int8.file, temporary)
+    accepted = replace(record, quantised=replace(int8, scores={role.replace(" ", "_"): scores}))
+    write_text(accepted.to_json(), record.path.with_suffix(".json"))
+    return accepted
+
+
+def _refuse_worse(scores: Mapping[str, Mapping[str, Any]], role: str, path: Path) -> None:
+    """Raise if the int8 network to be written to *path* loses too much with any kind of input."""
     for what, found in scores.items():
         if found["float32_mean_dice"] - found["int8_mean_dice"] > MOST_LOST:
-            path = record.folder / int8.file
-            path.unlink()
             raise ModelError(
                 f"{path}: Dice {found['int8_mean_dice']:.4f} over {found['patients']} patients {role}, {what}; float32 has "
                 f"{found['float32_mean_dice']:.4f}, and at most {MOST_LOST:g} may be lost. Nothing was kept."
             )
-    accepted = replace(record, quantised=replace(int8, scores={role.replace(" ", "_"): scores}))
-    write_text(accepted.to_json(), record.path.with_suffix(".json"))
-    return accepted
 
 
 def in_int8(record: ModelRecord, training: Sequence[Patient]) -> QuantisedNetwork:
