@@ -116,6 +116,21 @@ def test_a_file_that_is_no_split(tmp_path: Path, text: str) -> None:
         read_split(tmp_path / "missing.csv")
 
 
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ("a,0\nb\n", "the line 'b,' lacks"),
+        ("a,0\nb,\n", "the line 'b,' lacks"),
+        ("a,0\n,1\n", "the line ',1' lacks"),
+        ("a,0\nb,1\na,1\n", "a stands in two folds"),
+    ],
+)
+def test_every_patient_of_a_split_has_one_fold(tmp_path: Path, lines: str, reason: str) -> None:
+    (tmp_path / "s.csv").write_text(f"patient,fold\n{lines}")
+    with pytest.raises(InputError, match=reason):
+        read_split(tmp_path / "s.csv")
+
+
 def test_the_committed_split_is_the_command_s() -> None:
     split = read_split()
     ours = [name for name, fold in split.items() if fold != SEALED]

@@ -36,15 +36,27 @@ def make_folds(patients: Iterable[str], folds: int = 5, seed: int = 0) -> dict[s
 
 
 def read_split(path: Path | None = None) -> dict[str, str]:
-    """Return patient name to fold from a CSV of ``patient,fold``; without a path, the project's own."""
+    """Return patient name to fold from a CSV of ``patient,fold``; without a path, the project's own.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, has other columns, or a line without a patient or a fold, or a patient in two folds.
+    """
     source = resources.files("gliomask.dataset").joinpath("lgg_folds.csv") if path is None else path
     try:
         rows = csv.DictReader(source.read_text(encoding="utf-8").splitlines())
         if not {"patient", "fold"} <= set(rows.fieldnames or ()):
             raise KeyError("patient,fold")
-        return {row["patient"]: row["fold"] for row in rows}
+        lines = [(row["patient"], row["fold"]) for row in rows]
     except (OSError, KeyError, UnicodeDecodeError) as error:
         raise InputError(f"{source}: not a split file ({error!r}); expected a CSV with columns patient,fold.") from error
+    if lacking := [f"{patient},{fold or ''}" for patient, fold in lines if not patient or not fold]:
+        raise InputError(f"{source}: the line '{lacking[0]}' lacks its patient or its fold. Give every patient one fold.")
+    split = dict(lines)
+    if twice := [patient for patient, fold in lines if split[patient] != fold]:
+        raise InputError(f"{source}: {twice[0]} stands in two folds. Give every patient one fold.")
+    return split
 
 
 def write_split(split: dict[str, str], path: Path) -> None:
