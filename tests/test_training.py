@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from gliomask import InputError, ModelError, Segmenter
+from gliomask.dataset import index_dataset
 from gliomask.io import read_image
 from gliomask.preprocess import Normalisation, apply_windows, intensity_windows
 
@@ -22,6 +24,15 @@ def training() -> ModuleType:
     for module in (checkpoint, export, history, loop, losses, networks, recipes, validation):
         bundle.__dict__.update({k: v for k, v in vars(module).items() if not k.startswith("__")})
     return bundle
+
+
+class Stop(Exception):
+    """What a test ends a training with before its time."""
+
+
+def small(training: ModuleType, name: str, **changes: Any) -> Any:
+    """A recipe whose steps are of two slices of 64 x 64, all of which are scored in that size, with more changes."""
+    return replace(training.RECIPES[name], batch_size=2, input_size=64, **({"stages": (training.Stage(1.0, 64, 0.25),)} | changes))
 
 
 def test_unet_has_the_papers_size(training: ModuleType) -> None:
@@ -76,8 +87,6 @@ def test_stages_follow_one_another(training: ModuleType) -> None:
 
 
 def test_early_stopping_counts_from_the_best_epoch(training: ModuleType) -> None:
-    from dataclasses import replace
-
     recipe = replace(training.RECIPES["original"], patience=2)
     history = [{"val_dice": v} for v in (0.1, 0.5, 0.4)]
     assert training.best_epoch(history) == 1
@@ -101,17 +110,11 @@ def normalising(width: int) -> Any:
 def test_a_resumed_training_ends_where_an_unbroken_one_does(
     training: ModuleType, dataset: Path, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     import keras
 
-    from gliomask.dataset import index_dataset
-
     a, b, c = index_dataset(dataset)
-    sizes = (training.Stage(0.5, 64, 0.25), training.Stage(0.5, 32, 0.25)) if recipe == "original" else (training.Stage(1.0, 64, 0.25),)
-    small = replace(training.RECIPES[recipe], batch_size=2, stages=sizes, input_size=64)
-    if recipe == "fast":
-        small = replace(small, network=normalising)
+    two_sizes = (training.Stage(0.5, 64, 0.25), training.Stage(0.5, 32, 0.25))
+    tried = small(training, recipe, **({"stages": two_sizes} if recipe == "original" else {"network": normalising}))
     seen: list[int] = []
     shares: list[float] = []
     train_step = keras.Model.train_on_batch
@@ -122,9 +125,6 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
 
     monkeypatch.setattr(keras.Model, "train_on_batch", watched)
 
-    class Stop(Exception):
-        pass
-
     def settings_of(folder: str) -> object:
         return training.RunSettings(tmp_path / folder, epochs=2, steps_per_epoch=2, width=4, checkpoint_s=0.0)
 
@@ -133,7 +133,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
             if stop_at and line.startswith(stop_at):
                 raise Stop
 
-        return training.train([b, c], [a], small, settings_of(folder), report, lambda pace: shares.append(pace.share)).get_weights()
+        return training.train([b, c], [a], tried, settings_of(folder), report, lambda pace: shares.append(pace.share)).get_weights()
 
     unbroken = run("unbroken")
     # Two steps of 64 x 64 and two of a quarter of that; the first one, in which the network is compiled, says nothing of the pace.
@@ -144,7 +144,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
     # The unbroken run, the broken one, and the last step, before which a size that is over is shown: steps are compiled for what is seen.
     assert seen == ([64, 64, 32, 32] * 2 + [64, 32] if recipe == "original" else [64] * 9)
     with pytest.raises(InputError, match=r"another training; it differs in training, validation\. Choose another"):
-        training.train([a, c], [b], small, settings_of("broken"))
+        training.train([a, c], [b], tried, settings_of("broken"))
     for one, other in zip(unbroken, resumed, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
     assert training.read_history(tmp_path / "broken")[1]["val_dice"] == pytest.approx(
@@ -155,41 +155,29 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
 def test_what_took_the_steps_is_kept_whatever_goes_on_from_them(
     training: ModuleType, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     import keras
-
-    from gliomask.dataset import index_dataset
-
-    class Stop(Exception):
-        pass
 
     def stop(line: str) -> None:
         if line.startswith("epoch 2"):  # whose checkpoint is not written yet
             raise Stop
 
-    small = replace(training.RECIPES["fast"], network=normalising, batch_size=2, stages=(training.Stage(1.0, 64, 0.25),), input_size=64)
+    patients, tried = index_dataset(dataset), small(training, "fast", network=normalising)
     settings = training.RunSettings(tmp_path, epochs=2, steps_per_epoch=1, width=4)
     backend = keras.backend.backend()
     monkeypatch.setattr(keras, "__version__", "1")
     with pytest.raises(Stop):
-        training.train(index_dataset(dataset), [], small, settings, stop)
+        training.train(patients, [], tried, settings, stop)
     assert training.trained_by(tmp_path) == [f"1 on {backend}"]
     for version in ("2", "3"):  # the third time there is nothing left to train
         monkeypatch.setattr(keras, "__version__", version)
-        training.train(index_dataset(dataset), [], small, settings)
+        training.train(patients, [], tried, settings)
         assert training.trained_by(tmp_path) == [f"1 on {backend}", f"2 on {backend}"]
 
 
 def test_bfloat16_trains_a_float32_network(training: ModuleType, dataset: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from gliomask.dataset import index_dataset
-
     a, b, _ = index_dataset(dataset)
-    small = replace(training.RECIPES["fast"], batch_size=2, stages=(training.Stage(1.0, 64, 0.25),), input_size=64)
     settings = training.RunSettings(tmp_path / "run", "bfloat16", epochs=1, steps_per_epoch=1, width=4)
-    model = training.train([b], [a], small, settings)
+    model = training.train([b], [a], small(training, "fast"), settings)
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert not model.compiled
 
@@ -197,15 +185,10 @@ def test_bfloat16_trains_a_float32_network(training: ModuleType, dataset: Path, 
 def test_a_training_starts_from_a_trained_network(
     training: ModuleType, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
-    from gliomask.dataset import index_dataset
-
     patients = index_dataset(dataset)
     started = training.unet(4)
     started.save(tmp_path / "trained.keras")
-    small = replace(training.RECIPES["original"], batch_size=2, stages=(training.Stage(1.0, 64, 0.25),), input_size=64)
-    still = replace(small, learning_rate=0.0, patience=None)
+    still = small(training, "original", learning_rate=0.0, patience=None)
     settings = training.RunSettings(tmp_path / "run", epochs=1, steps_per_epoch=1, width=4, initial_weights=tmp_path / "trained.keras")
     for one, two in zip(training.train(patients[1:], patients[:1], still, settings).get_weights(), started.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -251,8 +234,6 @@ def test_epochs_shorter_than_a_second_are_all_logged(tmp_path: Path) -> None:
 
 
 def test_batch_scores_are_the_reference_projects(training: ModuleType, dataset: Path) -> None:
-    from gliomask.dataset import index_dataset
-
     cases = [training.load_case(patient, Normalisation("full_scale")) for patient in index_dataset(dataset)]
 
     def half(images: np.ndarray, training: bool) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from gliomask.dataset import Patient, divide, divide_slices, index_dataset, read_split
 from gliomask.errors import EngineError, InputError
@@ -86,20 +87,8 @@ def _train_and_export(options: Namespace, report: Callable[[str], None], show: C
     history = read_history(options.output)
     plot_history(history, options.output / "history.png")
     model.save(options.output / f"{options.name}.keras")
-    made = {
-        "patients": sorted({p.name for p in training} | (seen or set())),
-        "held_out_fold": None if options.leaky else options.fold,
-        "split": LEAKY if options.leaky else options.split.name if options.split else "lgg_folds.csv",
+    made = _told(options, training, seen, history) | {
         "chosen_on_held_out": recipe.patience is not None,
-        "epochs": len(history),
-        "history": [{key: float(f"{value:.4g}") for key, value in row.items()} for row in history],
-        "width": options.width,
-        "precision": options.precision,
-        "seed": options.seed,
-        "initial_weights": sha256_of(options.initial_weights) if options.initial_weights else None,
-        "initial_patients_known": seen is not None,
-        "average_initial": options.average_initial,
-        "brain_masks": options.brain_masks is not None,
         "keras": ", then ".join(trained_by(options.output)),
     }
     try:
@@ -115,6 +104,24 @@ def _train_and_export(options: Namespace, report: Callable[[str], None], show: C
         record = write_record(record) if options.leaky else add_scores(record, validation, options.brain_masks)
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
     report(f"written: {options.output / options.name}.keras, {record.path} and its record")
+
+
+def _told(options: Namespace, training: Sequence[Patient], seen: set[str] | None, history: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return what the record keeps of a training: on whom it was and *seen*, those that its initial weights were trained on, and how."""
+    return {
+        "patients": sorted({p.name for p in training} | (seen or set())),
+        "held_out_fold": None if options.leaky else options.fold,
+        "split": LEAKY if options.leaky else options.split.name if options.split else "lgg_folds.csv",
+        "epochs": len(history),
+        "history": [{key: float(f"{value:.4g}") for key, value in row.items()} for row in history],
+        "width": options.width,
+        "precision": options.precision,
+        "seed": options.seed,
+        "initial_weights": sha256_of(options.initial_weights) if options.initial_weights else None,
+        "initial_patients_known": seen is not None,
+        "average_initial": options.average_initial,
+        "brain_masks": options.brain_masks is not None,
+    }
 
 
 def _divided(options: Namespace, report: Callable[[str], None]) -> tuple[list[Patient], list[Patient]]:
