@@ -55,8 +55,6 @@ class AxialGrid:
         Of the slices and of the volume, both ``(z, y, x)``.
     plane
         How the slices were acquired: ``"axial"``, ``"coronal"``, ``"sagittal"`` or ``"3-D"``.
-    tilt_degrees
-        Angle between the slices' normal and the patient's long axis.
     notes
         What the user should know of it.
     """
@@ -65,7 +63,6 @@ class AxialGrid:
     shape: tuple[int, int, int]
     volume_shape: tuple[int, int, int]
     plane: str
-    tilt_degrees: float
     notes: tuple[str, ...] = ()
 
     def sample(self, voxels: NDArray[Any], outside: float = 0.0) -> NDArray[np.float32]:
@@ -147,7 +144,7 @@ def axial_grid(
     if head is not None and head.any() and _roomy(affine, counts, target):
         target = _centred_on(head, affine, target, size, depth)
     to_voxel = np.linalg.inv(affine) @ target
-    return AxialGrid(_snapped(to_voxel), (depth, size, size), volume_shape, plane, tilt, tuple(notes))
+    return AxialGrid(_snapped(to_voxel), (depth, size, size), volume_shape, plane, tuple(notes))
 
 
 def radiological(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[slice, slice, slice]]:
@@ -176,7 +173,7 @@ def resampled(
     Linearly interpolated by the affines, smoothed first along axes on which the volume is coarser;
     beyond its own field of view it has its smallest value.
     """
-    grid = AxialGrid(_snapped(np.linalg.inv(moving_affine) @ affine), shape, (moving.shape[0], moving.shape[1], moving.shape[2]), "", 0.0)
+    grid = AxialGrid(_snapped(np.linalg.inv(moving_affine) @ affine), shape, (moving.shape[0], moving.shape[1], moving.shape[2]), "")
     corner = np.array(moving.shape[::-1]) - 0.5
     low, covered = float(moving.min()), 0
     columns = np.stack(np.meshgrid(np.arange(shape[2]), np.arange(shape[1]), indexing="ij"), axis=-1).reshape(-1, 2)

@@ -53,11 +53,6 @@ class Scene:
     assumed: bool
 
     @property
-    def depth(self) -> int:
-        """How many axial slices there are."""
-        return len(self.flair)
-
-    @property
     def bytes(self) -> int:
         """Memory that it takes."""
         return self.flair.nbytes + self.probability.nbytes
