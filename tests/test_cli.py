@@ -394,7 +394,7 @@ def test_lesions_left_out_are_told() -> None:
 def test_what_was_found_is_never_told_as_nothing(spacing: list[int] | None, area: int, volume: float | None, size: str) -> None:
     counts = {"found": True, "slices": 3, "slices_with_tumour": 1, "area_pixels": area}
     content = {**counts, "spacing_mm": spacing, "measurements": {"volume_ml": volume}}
-    assert batch.finding(content) == f"tumour found in 1 of 3 slice(s), {size}"
+    assert batch.finding(content) == f"abnormality found in 1 of 3 slices, {size}"
 
 
 def test_a_refused_second_run_leaves_the_numbers_of_the_first(tmp_path: Path, write_slices: Write) -> None:
