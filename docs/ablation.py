@@ -5,16 +5,13 @@
 Trains the recipe as it is and with one choice changed at a time, all from the same seed and for as many
 steps, once without each of the folds, and scores each network on the fold's patients, from all channels
 and from FLAIR alone. Differences are those of the same patients, with a 95 % bootstrap interval over them.
-The row "ensembling" is the mean of networks of the recipe as it is, each trained without one fold
-more, as the bundled ensemble's are. A training takes as long as ``gliomask train`` with as many epochs; what *runs* has
-already is not trained again, so that the command can be stopped, and run for some folds beside another for
-others before it is run for all.
+A training takes as long as ``gliomask train`` with as many epochs. What *runs* has already is not trained
+again, so that the command can be stopped, or run for some folds beside another for others before all.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,11 +29,10 @@ from gliomask.evaluation.summary import BOOTSTRAP, INTERVAL
 from gliomask.metrics import dice
 from gliomask.models import ModelRecord, find_model
 from gliomask.training import losses
-from gliomask.training.ensemble import export_ensemble
 from gliomask.training.export import export
 from gliomask.training.loop import RunSettings, train
 from gliomask.training.pretrained import ENCODER, lite_unet
-from gliomask.training.recipes import FAST, Recipe, Stage
+from gliomask.training.recipes import FAST, Recipe
 
 EPOCHS = 4
 PROTOCOLS = (Protocol(), Protocol(flair_alone=True))
@@ -46,7 +42,6 @@ HEADINGS = (
 )  # fmt: skip
 NETWORK = "network"
 """What every exported network is called, in a folder of its own."""
-
 
 Scores = dict[Protocol, list[PatientScore]]
 """Of the same patients in the same order in all variants."""
@@ -76,17 +71,6 @@ VARIANTS = (
     Variant("cross-entropy", "loss", "cross-entropy alone", replace(FAST, loss=keras.losses.binary_crossentropy)),
     Variant("depth", "depth", "without the coarsest level, a 32nd of the resolution", _network((64, 40, 24), len(ENCODER) - 1)),
     Variant("half-width", "width", "half as many filters in the decoder", _network((48, 32, 24, 16))),
-    Variant("double-width", "width", "twice as many filters in the decoder", _network((192, 128, 80, 48))),
-    Variant(
-        "same-intensities", "augmentation", "without gain, gamma, bias field, noise, blur and contrast",
-        replace(FAST, augmentation=Augmentation(gain=0.0, gamma=0.0, bias_field=0.0, noise=0.0, blur=0.0, contrast=0.0)),
-    ),
-    Variant("even-slices", "sampling", "all slices drawn alike, for 55 % with tumour", replace(FAST, tumour_share=None)),
-    Variant("last-weights", "averaging of weights", "the last step's weights, for a moving average", replace(FAST, average_decay=0.0)),
-    Variant(
-        "resolution", "resolution", "slices of 192 x 192 pixels in place of 256 x 256",
-        replace(FAST, input_size=192, stages=(Stage(0.45, 96, 1 / 2), Stage(0.55, 160, 3 / 4))),
-    ),
 )  # fmt: skip
 
 
@@ -98,26 +82,17 @@ class Cohort(NamedTuple):
     runs: Path
     epochs: int
 
-    def without(self, *folds: str) -> tuple[list[Patient], list[Patient]]:
-        """Return whom to train on without these folds, and the patients of the first of them."""
-        training, held_out = divide(self.patients, self.split, folds[0])
-        return [patient for patient in training if self.split[patient.name] not in folds], held_out
+    def without(self, fold: str) -> tuple[list[Patient], list[Patient]]:
+        """Return whom to train on without a fold, and its patients."""
+        return divide(self.patients, self.split, fold)
 
-    def trained(self, variant: Variant, *folds: str) -> ModelRecord:
-        """Return the network of a recipe that was trained without these folds, training it if it is not there."""
-        output = self.runs / variant.slug / f"without-{'-'.join(sorted(folds))}"
+    def trained(self, variant: Variant, fold: str) -> ModelRecord:
+        """Return the network of a recipe that was trained without a fold, training it if it is not there."""
+        output = self.runs / variant.slug / f"without-{fold}"
         if not (output / f"{NETWORK}.json").is_file():
-            training, _ = self.without(*folds)
+            training, _ = self.without(fold)
             model = train(training, [], variant.recipe, RunSettings(output, epochs=self.epochs))
             export(model, variant.recipe, output, NETWORK, {"patients": sorted(patient.name for patient in training)})
-        return find_model(output / f"{NETWORK}.onnx")
-
-    def ensemble(self, fold: str) -> ModelRecord:
-        """Return the mean of the networks of the recipe as it is that were trained without this fold and one more."""
-        folds = sorted({self.split[patient.name] for patient in self.without(fold)[0]} - {fold})
-        output = self.runs / "ensemble" / f"without-{fold}"
-        if not (output / f"{NETWORK}.json").is_file():
-            export_ensemble([self.trained(AS_IT_IS, fold, other).path for other in folds], output, NETWORK)
         return find_model(output / f"{NETWORK}.onnx")
 
 
@@ -131,13 +106,10 @@ def main() -> None:
     options = parser.parse_args()
     cohort = Cohort(index_dataset(options.data), read_split(), options.runs, options.epochs)
     print_head(HEADINGS)
-    reference = scores(cohort, options.folds, partial(cohort.trained, AS_IT_IS))
+    reference = scores(cohort, options.folds, AS_IT_IS)
     print_row(["", AS_IT_IS.words, size(AS_IT_IS), *cells(reference, reference)])
     for variant in VARIANTS:
-        found = scores(cohort, options.folds, partial(cohort.trained, variant))
-        print_row([variant.choice, variant.words, size(variant), *cells(found, reference)])
-    found = scores(cohort, options.folds, cohort.ensemble)
-    print_row(["ensembling", "the mean of networks that are each trained without one fold more", "", *cells(found, reference)])
+        print_row([variant.choice, variant.words, size(variant), *cells(scores(cohort, options.folds, variant), reference)])
 
 
 def size(variant: Variant) -> str:
@@ -145,11 +117,11 @@ def size(variant: Variant) -> str:
     return f"{variant.recipe.network(None).count_params() / 1e6:.2f} M"
 
 
-def scores(cohort: Cohort, folds: Sequence[str], model: Callable[[str], ModelRecord]) -> Scores:
-    """Return the scores of the patients of these folds, *model* giving the network that was trained without a fold."""
+def scores(cohort: Cohort, folds: Sequence[str], variant: Variant) -> Scores:
+    """Return the scores of the patients of these folds, each by the variant's network that was trained without the fold."""
     found: Scores = {protocol: [] for protocol in PROTOCOLS}
     for fold in folds:
-        segmenter = Segmenter(model(fold), force=True)
+        segmenter = Segmenter(cohort.trained(variant, fold), force=True)
         for protocol, patients in found.items():
             patients += evaluate_patients(cohort.without(fold)[1], segmenter, protocol).patients
     return found
