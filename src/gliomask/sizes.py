@@ -38,7 +38,7 @@ def slice_numbers(slice_range: Sequence[int]) -> str:
 
 
 def format_left_out(count: int, largest: Mapping[str, Any]) -> str:
-    """Return how many parts were left out of a mask as small beside its largest, and how large the largest of them is and where.
+    """Return how many parts were left out of a mask as small, and how large the largest of them is and where.
 
     Parameters
     ----------
