@@ -25,7 +25,7 @@ from gliomask.dataset import Patient, divide, index_dataset, read_split
 from gliomask.dataset.augment import ROTATION_FLIP_SCALE, Augmentation
 from gliomask.evaluation import Protocol, evaluate_patients
 from gliomask.evaluation.scores import PatientScore
-from gliomask.evaluation.summary import BOOTSTRAP, INTERVAL
+from gliomask.evaluation.summary import BOOTSTRAP, INTERVAL, summarise
 from gliomask.metrics import dice
 from gliomask.models import ModelRecord, find_model
 from gliomask.training import losses
@@ -131,9 +131,9 @@ def cells(found: Scores, reference: Scores) -> list[str]:
     """Return for each input the mean Dice, by how much it differs from the reference's, and the share of tumour-free slices marked."""
     told = []
     for protocol, patients in found.items():
+        summary = summarise(patients)
         values, before = (np.array([dice(p.counts) for p in group]) for group in (patients, reference[protocol]))
-        marked = sum(p.slices.fp for p in patients) / sum(p.slices.fp + p.slices.tn for p in patients)
-        told += [f"{values.mean():.3f}", difference(values - before), f"{100 * marked:.1f} %"]
+        told += [f"{summary['mean_dice']:.3f}", difference(values - before), f"{100 * summary['marked_clean_slices_share']:.1f} %"]
     return told
 
 

@@ -108,13 +108,15 @@ def main() -> None:
 
 def print_volumes(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
     """Score all choices for whole volumes and print them."""
+    segmenters = {
+        (fold, way): Segmenter(replace(model, mirrored=way), force=True) for fold, model in models.items() for way in (False, True)
+    }
     tally = Tally()
     for fold, patient in tqdm(patients):
         images, reference = patient.load()
         for name, voxels in (("all", images), ("FLAIR", images[..., 1:2])):
             for mirrored in (False, True):
-                segmenter = Segmenter(replace(models[fold], mirrored=mirrored), force=True)
-                probability = segmenter.segment(Volume(voxels)).probability
+                probability = segmenters[fold, mirrored].segment(Volume(voxels)).probability
                 for choice in (c for c in CHOICES if c.mirrored == mirrored):
                     tally.add((name, *choice), fold, choice.mask(probability), reference)
     tally.print(["input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest area mm²", "smallest end"])
@@ -122,13 +124,13 @@ def print_volumes(models: Mapping[str, ModelRecord], patients: Sequence[tuple[st
 
 def print_slices(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
     """Score the smallest areas for slices by themselves and print them."""
+    segmenters = {fold: Segmenter(model, force=True) for fold, model in models.items()}
     tally = Tally()
     for fold, patient in tqdm(patients):
         images, reference = patient.load()
-        segmenter = Segmenter(models[fold], force=True)
         pixel_mm2 = assumed_pixel_mm(*images.shape[1:3]) ** 2
         for name, voxels in (("all", images), ("FLAIR", images[..., 1:2])):
-            marked = np.concatenate([segmenter.segment(Volume(voxels[z : z + 1])).probability >= 0.5 for z in range(len(voxels))])
+            marked = np.concatenate([segmenters[fold].segment(Volume(voxels[z : z + 1])).probability >= 0.5 for z in range(len(voxels))])
             for share, area in SMALLEST_IN_SLICE:
                 processing = Postprocessing(smallest_share_in_slice=share, smallest_area_mm2=area)
                 tally.add((name, share, area), fold, final_mask(marked, processing, np.inf, pixel_mm2), reference)

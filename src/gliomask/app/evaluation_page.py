@@ -17,6 +17,7 @@ from gliomask.evaluation import Evaluation, PatientScore, summarise
 from gliomask.evaluation.calibration import ALL_PIXELS
 from gliomask.evaluation.cases import both_outlines
 from gliomask.metrics import dice
+from gliomask.sizes import counted
 
 POLL_S = 1.0
 PICTURES = 4
@@ -97,7 +98,7 @@ def _show(evaluation: Evaluation, key: str) -> None:
     """Show an evaluation: a sentence, numbers, plots, pictures, all patients, and the files."""
     patients = shown_patients(evaluation)
     summary = summarise(patients)
-    count = f"{len(patients)} case{'s' if len(patients) > 1 else ''} {WHOSE[patients[0].role]}".strip()
+    count = f"{counted(len(patients), 'case')} {WHOSE[patients[0].role]}".strip()
     st.subheader(f"Mean Dice {summary['mean_dice']:.3f} over {count}", anchor=False)
     if evaluation.threshold is not None:
         own = f"the model's own threshold of {evaluation.threshold:.2f}"

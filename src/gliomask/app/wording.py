@@ -149,7 +149,7 @@ def measured(content: Mapping[str, Any]) -> dict[str, list[str]]:
 def not_in_table(content: Mapping[str, Any]) -> str:
     """Return a sentence on the lesions that :func:`measured` leaves out of the table; nothing if it has all."""
     more = content["lesion_count"] - ROWS_SHOWN
-    return f"And {more:,} smaller one{'' if more == 1 else 's'}, listed in Measurements (CSV)." if more > 0 else ""
+    return f"And {counted(more, 'smaller one')}, listed in Measurements (CSV)." if more > 0 else ""
 
 
 def cautions(result: Segmentation, found: bool) -> list[str]:

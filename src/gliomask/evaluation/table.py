@@ -4,6 +4,7 @@ from typing import Any
 
 from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.summary import by_institution, by_size, summarise
+from gliomask.sizes import counted
 from gliomask.surfaces import TOLERANCE
 
 TITLES = {
@@ -36,7 +37,7 @@ def format_table(evaluation: Evaluation) -> str:
     lines += [f"{name:{width}}  {_row(row)}" for name, row in zip(names, rows, strict=True)]
     for role, patients in evaluation.roles().items():
         whose = f", {TITLES[role]}" if of_a_model else ""
-        lines += ["", f"{_patients(len(patients))}{whose}", *_summary_lines(summarise(patients), evaluation.unit)]
+        lines += ["", f"{counted(len(patients), 'patient')}{whose}", *_summary_lines(summarise(patients), evaluation.unit)]
         for groups in (by_institution(patients), by_size(patients)):
             lines += [f"  {name:18}  {_group(group)}" for name, group in groups.items() if len(groups) > 1]
     for role, regions in evaluation.calibration.items():
@@ -56,10 +57,6 @@ def _row(row: dict[str, Any]) -> str:
     found = f"{row['found_tumour_slices']} of {row['tumour_slices']}"
     marked = f"{row['marked_clean_slices']} of {row['clean_slices']}"
     return f"{'  '.join(cells)}  {found:>13}  {marked:>13}  {row['reference_pixels']:18d}"
-
-
-def _patients(count: int) -> str:
-    return f"{count} patient{'' if count == 1 else 's'}"
 
 
 def _summary_lines(s: dict[str, Any], unit: str) -> list[str]:
@@ -84,7 +81,7 @@ def _summary_lines(s: dict[str, Any], unit: str) -> list[str]:
 
 def _group(group: dict[str, Any]) -> str:
     sizes = f", {group['from_pixels']} to {group['to_pixels']} pixels" if "from_pixels" in group else ""
-    return f"Dice mean {group['mean_dice']:.3f}, median {group['median_dice']:.3f} ({_patients(group['patients'])}{sizes})"
+    return f"Dice mean {group['mean_dice']:.3f}, median {group['median_dice']:.3f} ({counted(group['patients'], 'patient')}{sizes})"
 
 
 def _mean(s: dict[str, Any], name: str, digits: int = 3) -> str:
