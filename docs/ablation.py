@@ -10,7 +10,7 @@ again, so that the command can be stopped, or run for some folds beside another 
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gliomask import Segmenter
 from gliomask.dataset import Patient, divide, index_dataset, read_split
 from gliomask.dataset.augment import ROTATION_FLIP_SCALE, Augmentation
+from gliomask.dataset.splits import SEALED
 from gliomask.evaluation import Protocol, evaluate_patients
 from gliomask.evaluation.scores import PatientScore
 from gliomask.evaluation.summary import BOOTSTRAP, INTERVAL, summarise
@@ -82,15 +83,15 @@ class Cohort(NamedTuple):
     runs: Path
     epochs: int
 
-    def without(self, fold: str) -> tuple[list[Patient], list[Patient]]:
-        """Return whom to train on without a fold, and its patients."""
-        return divide(self.patients, self.split, fold)
+    def of(self, fold: str) -> list[Patient]:
+        """Return a fold's patients."""
+        return divide(self.patients, self.split, fold)[1]
 
-    def trained(self, variant: Variant, fold: str) -> ModelRecord:
-        """Return the network of a recipe that was trained without a fold, training it if it is not there."""
-        output = self.runs / variant.slug / f"without-{fold}"
+    def trained(self, variant: Variant, *without: str) -> ModelRecord:
+        """Return the network of a recipe that was trained without these folds, training it if it is not there."""
+        output = self.runs / variant.slug / f"without-{'-'.join(sorted(without))}"
         if not (output / f"{NETWORK}.json").is_file():
-            training, _ = self.without(fold)
+            training, _ = divide([p for p in self.patients if self.split.get(p.name) not in without], self.split, None)
             model = train(training, [], variant.recipe, RunSettings(output, epochs=self.epochs))
             export(model, variant.recipe, output, NETWORK, {"patients": sorted(patient.name for patient in training)})
         return find_model(output / f"{NETWORK}.onnx")
@@ -98,18 +99,25 @@ class Cohort(NamedTuple):
 
 def main() -> None:
     """Read the command line and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="the dataset's folder")
-    parser.add_argument("runs", type=Path, help="where networks are kept")
-    parser.add_argument("--folds", nargs="+", default=["3", "4"], help="folds to hold out, one after the other")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each training (default: %(default)s)")
-    options = parser.parse_args()
-    cohort = Cohort(index_dataset(options.data), read_split(), options.runs, options.epochs)
+    cohort, folds = read_arguments(__doc__, ["3", "4"])
     print_head(HEADINGS)
-    reference = scores(cohort, options.folds, AS_IT_IS)
+    reference = variant_scores(cohort, folds, AS_IT_IS)
     print_row(["", AS_IT_IS.words, size(AS_IT_IS), *cells(reference, reference)])
     for variant in VARIANTS:
-        print_row([variant.choice, variant.words, size(variant), *cells(scores(cohort, options.folds, variant), reference)])
+        print_row([variant.choice, variant.words, size(variant), *cells(variant_scores(cohort, folds, variant), reference)])
+
+
+def read_arguments(description: str, folds: Sequence[str]) -> tuple[Cohort, Sequence[str]]:
+    """Return what the command line asks for: the dataset with its networks, and the folds to hold out, *folds* unless it names any."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("data", type=Path, help="the dataset's folder")
+    parser.add_argument("runs", type=Path, help="where networks are kept")
+    split = read_split()
+    known = sorted(set(split.values()) - {SEALED})
+    parser.add_argument("--folds", nargs="+", default=folds, choices=known, help="folds to hold out, one after the other")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each training (default: %(default)s)")
+    options = parser.parse_args()
+    return Cohort(index_dataset(options.data), split, options.runs, options.epochs), options.folds
 
 
 def size(variant: Variant) -> str:
@@ -117,13 +125,18 @@ def size(variant: Variant) -> str:
     return f"{variant.recipe.network(None).count_params() / 1e6:.2f} M"
 
 
-def scores(cohort: Cohort, folds: Sequence[str], variant: Variant) -> Scores:
+def variant_scores(cohort: Cohort, folds: Sequence[str], variant: Variant) -> Scores:
     """Return the scores of the patients of these folds, each by the variant's network that was trained without the fold."""
+    return scores(cohort, {fold: cohort.trained(variant, fold) for fold in folds})
+
+
+def scores(cohort: Cohort, models: Mapping[str, ModelRecord]) -> Scores:
+    """Return the scores of the patients of each fold by the model that is given for it."""
     found: Scores = {protocol: [] for protocol in PROTOCOLS}
-    for fold in folds:
-        segmenter = Segmenter(cohort.trained(variant, fold), force=True)
+    for fold, model in models.items():
+        segmenter = Segmenter(model, force=True)
         for protocol, patients in found.items():
-            patients += evaluate_patients(cohort.without(fold)[1], segmenter, protocol).patients
+            patients += evaluate_patients(cohort.of(fold), segmenter, protocol).patients
     return found
 
 

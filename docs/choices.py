@@ -79,7 +79,7 @@ class Tally:
     def add(self, way: Way, fold: str, mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> None:
         """Score the mask of a patient."""
         self.dices[way][fold].append(dice(confusion(mask, reference)))
-        self.slices[way] = self.slices[way].plus(confusion(mask.any(axis=(1, 2)), reference.any(axis=(1, 2))))
+        self.slices[way] = self.slices[way].plus(confusion(*(np.asarray(m.any(axis=(1, 2))) for m in (mask, reference))))
 
     def print(self, headings: Sequence[str]) -> None:
         """Print a row for each way, *headings* naming its parts."""

@@ -53,9 +53,10 @@ def _inside(shape: tuple[int, ...], lesion: tuple[float, int, int, int], turn: f
 
 
 def _speckle(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    slices, height, width = shape
     coarse = [
-        Image.fromarray(rng.normal(0, 7, (24, 24)).astype(np.float32)).resize(shape[:0:-1], Image.Resampling.BICUBIC)
-        for _ in range(shape[0])
+        Image.fromarray(rng.normal(0, 7, (24, 24)).astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+        for _ in range(slices)
     ]
     return np.stack([np.asarray(plane) for plane in coarse])
 

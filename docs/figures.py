@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,12 @@ def filled(text: str, replacements: dict[str, str]) -> str:
     for name, content in replacements.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
         body = f"{content}\n" if content else ""
-        text = re.sub(pattern, lambda match, body=body: f"{match[1]}{body}{match[2]}", text, flags=re.DOTALL)
+        text = re.sub(pattern, partial(_with_body, body), text, flags=re.DOTALL)
     return text
+
+
+def _with_body(body: str, match: re.Match[str]) -> str:
+    return f"{match[1]}{body}{match[2]}"
 
 
 def _headline(crossed: Rows) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, sync_playwright
 
 from gliomask import draw_phantom
 
@@ -186,13 +186,13 @@ def many_visitors(browser: Browser, server: Server, visitors: int, note: Note) -
         page.close()
 
 
-def drawn(number: int) -> dict[str, object]:
+def drawn(number: int) -> FilePayload:
     """Return the phantom as a multi-page TIFF that differs from any other number's."""
     pages = [Image.fromarray(page) for page in draw_phantom().voxels]
     pages[0].putpixel((0, 0), (number % 8, number // 8 % 8, number // 64 % 256))
     content = io.BytesIO()
     pages[0].save(content, format="TIFF", save_all=True, append_images=pages[1:], compression="tiff_lzw")
-    return {"name": f"case {chr(97 + number % 26)}{number}x.tif", "mimeType": "image/tiff", "buffer": content.getvalue()}
+    return FilePayload(name=f"case {chr(97 + number % 26)}{number}x.tif", mimeType="image/tiff", buffer=content.getvalue())
 
 
 @contextmanager

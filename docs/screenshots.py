@@ -22,7 +22,7 @@ import nibabel
 import numpy as np
 from drawn_cohort import files
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
 
 FOLDER = Path(__file__).with_name("screenshots")
 PATIENCE_MS = 240_000
@@ -67,12 +67,12 @@ def drop_grey(page: Page) -> None:
     """Drop a picture of one shade, which is no head."""
     content = io.BytesIO()
     Image.new("L", (256, 256), 90).save(content, format="PNG")
-    page.locator("input[type=file]").set_input_files([{"name": "wall.png", "mimeType": "image/png", "buffer": content.getvalue()}])
+    page.locator("input[type=file]").set_input_files([FilePayload(name="wall.png", mimeType="image/png", buffer=content.getvalue())])
 
 
 def open_cohort(page: Page) -> None:
     """Drop the drawn cohort, wait for its last case and open the table."""
-    sent = [{"name": name, "mimeType": "application/octet-stream", "buffer": content} for name, content in files()]
+    sent = [FilePayload(name=name, mimeType="application/octet-stream", buffer=content) for name, content in files()]
     page.locator("input[type=file]").set_input_files(sent)
     page.get_by_text("to go").wait_for()
     page.get_by_text("to go").wait_for(state="detached")
@@ -90,8 +90,9 @@ def open_masks(page: Page) -> None:
     open_page(page, "Evaluation")
     page.get_by_role("tab", name="Masks of any tool").click()
     masks = {name: content for name, content in files() if "_mask" in name}
-    for field, change in enumerate((moved, bytes)):
-        sent = [{"name": name, "mimeType": "application/gzip", "buffer": change(content)} for name, content in masks.items()]
+    changes: tuple[Callable[[bytes], bytes], ...] = (moved, bytes)
+    for field, change in enumerate(changes):
+        sent = [FilePayload(name=name, mimeType="application/gzip", buffer=change(content)) for name, content in masks.items()]
         page.locator("input[type=file]").nth(field).set_input_files(sent)
         page.wait_for_timeout(4000)  # a click that meets the page while it takes files in is lost
     page.get_by_role("button", name="Score").click()

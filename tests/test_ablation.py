@@ -1,4 +1,4 @@
-"""The table of docs/ablation.py compares networks that differ in one choice, on patients whom none of them has seen."""
+"""The tables of docs/ablation.py and docs/ensembling.py compare networks on patients whom none of them has seen."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -56,8 +56,31 @@ def test_nobody_is_scored_by_a_network_that_saw_them(ablation: ModuleType, tmp_p
     cohort = ablation.Cohort(patients, split, tmp_path, epochs=1)
     for fold in ("1", "2", "1"):  # what is there is not trained again
         cohort.trained(ablation.AS_IT_IS, fold)
-    assert seen == {"without-1": ["p0", "p2", "p3", "p5"], "without-2": ["p0", "p1", "p3", "p4"]}
-    assert [patient.name for patient in cohort.without("1")[1]] == ["p1", "p4"]
+    cohort.trained(ablation.AS_IT_IS, "2", "0")
+    cohort.trained(ablation.AS_IT_IS, "0", "2")  # the same
+    assert seen == {"without-1": ["p0", "p2", "p3", "p5"], "without-2": ["p0", "p1", "p3", "p4"], "without-0-2": ["p1", "p4"]}
+    assert [patient.name for patient in cohort.of("1")] == ["p1", "p4"]
+
+
+def test_each_fold_is_scored_by_networks_that_saw_neither_it_nor_one_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ensembling
+
+    asked = [str(n) for n in range(3)]
+    cohort = SimpleNamespace(trained=lambda variant, *without: SimpleNamespace(without=set(without), path=frozenset(without)))
+    scored: list[dict[str, Any]] = []
+    monkeypatch.setattr(ensembling, "read_arguments", lambda description, folds: (cohort, asked))
+    monkeypatch.setattr(ensembling, "scores", lambda cohort, models: scored.append(models))
+    monkeypatch.setattr(ensembling, "cells", lambda found, reference: [])
+    monkeypatch.setattr(ensembling, "export_ensemble", lambda paths, folder, name: SimpleNamespace(members=paths))
+    monkeypatch.setattr(ensembling, "replace", lambda model, mirrored: model)
+    ensembling.main()
+    alone, *single, as_one = scored
+    assert {fold: model.without for fold, model in alone.items()} == {fold: {fold} for fold in asked}
+    assert len(single) == 2
+    for fold in asked:
+        pairs = [models[fold].without for models in single]
+        assert sorted(map(sorted, pairs)) == [sorted({fold, other}) for other in asked if other != fold]
+        assert as_one[fold].members == [frozenset(pair) for pair in pairs]
 
 
 def test_the_interval_is_of_paired_differences(ablation: ModuleType) -> None:
