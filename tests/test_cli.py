@@ -73,6 +73,7 @@ def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
         ("segment", "x.png"),
         ("nonsense",),
         ("app", "--port", "0"),
+        *(("segment", "s.png", "--output", "o", "--threshold", text) for text in ("0", "7", "nan", "half")),
         ("split", "d", "--output", "o", "--seed", "-1"),
         ("train", "d", "--output", "o", "--name", "a/b"),
         ("evaluate", "d", "--reference-masks", "r", "--fold", "0"),
@@ -256,7 +257,6 @@ def test_masks_have_the_size_of_their_slice(tmp_path: Path, image: np.ndarray) -
         (("segment", "nothing.png", "--output", "out"), "nothing.png: no such file or folder"),
         (("segment", ".", "--output", "out"), "holds no scan"),
         (("segment", "s.png", "--output", "out", "--model", "nope"), "nope: no such model. Bundled: "),
-        (("segment", "s.png", "--output", "out", "--threshold", "7"), "threshold 7.0"),
         (("segment", "s.png", "--output", "s.png"), "cannot be made a folder"),
         (("evaluate", "nothing"), "nothing: no such folder"),
         (("train", "nothing", "--output", "out"), "nothing: no such folder"),
@@ -303,6 +303,7 @@ def test_info_tells_models_and_checksums(capsys: pytest.CaptureFixture[str]) -> 
     facts = json.loads(capsys.readouterr().out)
     assert facts["gliomask"] == __version__
     assert facts["models"][0]["checksum"] == "ok"
+    assert facts["packages"]["nibabel"] and {"pydicom", "highdicom", "openvino"} <= set(facts["packages"])
 
 
 def test_help_loads_nothing_heavy() -> None:

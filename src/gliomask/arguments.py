@@ -267,7 +267,7 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threshold",
-        type=float,
+        type=_probability,
         metavar="P",
         help="calibrated probability from which a pixel is marked (default: the model's own)",
     )
@@ -300,13 +300,25 @@ def _positive(text: str) -> int:
 
 
 def _volume(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a volume in millilitres above 0")
     return value
+
+
+def _probability(text: str) -> float:
+    value = _number(text)
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not a probability above 0 and up to 1")
+    return value
+
+
+def _number(text: str) -> float:
+    """Return the number that a text is; of any other text one that lies in no range."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def _seed(text: str) -> int:

@@ -9,7 +9,12 @@ from gliomask.errors import ModelError
 from gliomask.models import DEFAULT, ModelRecord, bundled_models, verify
 from gliomask.processor import available_threads
 
-PACKAGES = ("numpy", "pillow", "onnxruntime", "streamlit", "keras", "tensorflow-cpu", "tensorflow", "jax", "torch")
+PACKAGES = (
+    *("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino"),
+    *("scipy", "nibabel", "pydicom", "highdicom", "pylibjpeg", "streamlit", "matplotlib"),
+    *("keras", "tensorflow-cpu", "tensorflow", "jax", "torch"),
+)
+"""What decides results and what can be read: engines, readers and writers, and what trains; some of them in no installation at once."""
 
 
 def facts() -> dict[str, Any]:
