@@ -18,6 +18,7 @@ from PIL import Image
 from pydicom.uid import generate_uid
 
 from gliomask import EngineError, InputError
+from gliomask.errors import SeriesError
 from gliomask.io import contrasts, dicom, find_cases, headers, read_case, series
 from gliomask.io.dicom import DicomOrigin, is_dicom, read_study
 from gliomask.io.series import find_studies
@@ -641,6 +642,21 @@ def test_t1_and_contrast_are_known_by_parameters_and_names(tags: dict[str, objec
 def test_kinds_of_files(tmp_path: Path, sop_class: str, modality: str, tags: dict[str, object], expected: str) -> None:
     dataset = make.header(make.Study.new(), sop_class, Modality=modality, **tags)
     assert series.kind_of(headers.read_header(make.write(dataset, tmp_path / "a"))) == expected
+
+
+def test_where_the_flair_cannot_be_read_the_others_are_told(tmp_path: Path) -> None:
+    study = make.Study.new()
+    write_series(tmp_path / "a", numbered((5, 32, 40)), study=study, SeriesNumber=4, SeriesDescription="AX FLAIR")[2].unlink()
+    write_series(tmp_path / "b", numbered((5, 32, 40)), study=study, SeriesNumber=5, **T1)
+    with pytest.raises(InputError, match="gap of") as alone:
+        read(tmp_path)
+    assert not isinstance(alone.value, SeriesError)  # a T1 is nothing to take instead
+    write_series(tmp_path / "c", numbered((3, 32, 40)), study=study, SeriesNumber=6, SeriesDescription="COR FLAIR")
+    with pytest.raises(SeriesError, match=r"gap of.* with --series: series 6 'COR FLAIR', 3 slices\.$") as caught:
+        read(tmp_path)
+    assert "--series" not in caught.value.problem
+    assert list(caught.value.series.values()) == ["series 4 'AX FLAIR', 4 slices", "series 6 'COR FLAIR', 3 slices"]
+    assert len(read(tmp_path, "6").voxels) == 3
 
 
 def test_the_best_flair_is_taken_and_the_others_are_told(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from gliomask.metrics import confusion, dice
 from gliomask.models import find_model
 from gliomask.phantom import draw_phantom, lesion_mask
 from gliomask.postprocess import Postprocessing
+from gliomask.quality import Quality
 
 
 class BrightEngine:
@@ -183,11 +184,19 @@ def test_the_expected_dice_is_that_of_a_volume_or_of_a_slice() -> None:
     agreement = {"volume": AgreementModel.of([0, 0, 0, 0], [-1, 1]), "slice": AgreementModel.of([0, 0, 0, 2], [0, 0])}
     assert drawn(two_lesions(), agreement=agreement).confidence.expected_dice == pytest.approx(0.5)
     assert drawn(two_lesions()[8:9], agreement=agreement).confidence.expected_dice == pytest.approx(0.8808, abs=1e-4)
-    assert drawn(two_lesions(), agreement={}).confidence is None
-    assert drawn(np.zeros((20, 8, 8)), agreement=agreement).confidence is None
     own = drawn(two_lesions(), agreement=agreement)
-    assert own.with_threshold(0.6).confidence is None and replace(own, all_lesions=True).confidence is None
-    assert drawn(two_lesions()[4:14], agreement=agreement).confidence is None  # a part of a head: nobody measured those
+    assert own.confidence_reason == ""
+    for result, reason in (
+        (drawn(two_lesions(), agreement={}), "none was measured for this model"),
+        (drawn(np.zeros((20, 8, 8)), agreement=agreement), "nothing is marked"),
+        (own.with_threshold(0.6), "not the model's own, 0.50"),
+        (replace(own, all_lesions=True), "small lesions and faint ends"),
+        (replace(own, min_lesion_ml=0.1), "lesions are left out"),
+        (replace(own, quality=Quality(("It looks like CT.",))), "does not look like axial brain FLAIR"),
+        (drawn(two_lesions()[4:14], agreement=agreement), "neither one slice nor a whole head"),  # a part of a head: nobody measured those
+    ):
+        assert result.confidence is None
+        assert reason in result.confidence_reason
 
 
 def test_pictures_of_different_things_are_taken_one_by_one(bright: Segmenter) -> None:

@@ -26,19 +26,21 @@ class ImplausibleInputError(InputError):
         self.reasons = reasons
 
 
-class NoFlairError(InputError):
-    """No series of a DICOM study says that it is FLAIR: name the one to take.
+class SeriesError(InputError):
+    """No series of a DICOM study says that it is FLAIR, or the one taken cannot be read and others could be: name the one to take.
 
     Attributes
     ----------
+    problem
+        What is wrong, for those who see the series beside it.
     series
         What each is called, by its UID.
     """
 
-    def __init__(self, message: str, series: Mapping[str, str]) -> None:
+    def __init__(self, message: str, problem: str, series: Mapping[str, str]) -> None:
         """Keep the series beside the message that lists them."""
         super().__init__(message)
-        self.series = series
+        self.problem, self.series = problem, series
 
 
 class ModelError(GliomaskError):

@@ -217,7 +217,7 @@ def judged(found: Sequence[Mapping[str, float]]) -> Quality:
     seen = _seen(KINDS[1 + other], middle)
     if margin < limit:
         return Quality((f"It looks like {seen}.",), (), measured)
-    cautions = [f"It has a little of {seen}."] if margin < 0.0 else []
+    cautions = [f"It could also be {seen}."] if margin < 0.0 else []
     if middle["border"] > CUT_OFF:
         cautions.append(f"The head is cut off, or there is no dark air around it: {middle['border']:.0%} of the border is bright.")
     return Quality((), tuple(cautions), measured)
@@ -253,7 +253,7 @@ def _colour(slices: NDArray[Any]) -> str:
 def _seen(kind: str, middle: Mapping[str, float]) -> str:
     """Return a kind of picture in words, with the number that tells most."""
     if kind == "t1":
-        return f"T1: brightness runs from rim to middle as it does there (rim {middle['shell1']:.1f} times the middle), not as in FLAIR"
+        return f"T1: brightness changes from rim to middle as in T1 (the rim is {middle['shell1']:.1f} times as bright), not as in FLAIR"
     if kind == "not_axial":
         return f"a sagittal or coronal slice: its halves agree in outline by {middle['mirror_lr']:.0%}"
     if kind == "ct":

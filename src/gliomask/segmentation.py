@@ -133,25 +133,41 @@ class Segmentation:
         distance_mm, height_mm, width_mm = (volume.spacing_mm[2 - axis] for axis in axes)
         return axes, float(np.sqrt(height_mm * width_mm)), distance_mm
 
-    @cached_property
+    @property
     def confidence(self) -> Agreement | None:
-        """The Dice to be expected between the mask and an expert's; None where none was measured.
+        """The Dice to be expected between the mask and an expert's; None where none was measured, see :attr:`confidence_reason`."""
+        return None if isinstance(self._expected, str) else self._expected
 
-        That is so for an empty mask, a model without a measured expectation, an input that is no plausible
-        FLAIR, settings other than the model's own, and for slices that are neither one nor a whole head.
+    @property
+    def confidence_reason(self) -> str:
+        """Why no Dice is expected, as a clause for after a colon; empty where one is."""
+        return self._expected if isinstance(self._expected, str) else ""
+
+    @cached_property
+    def _expected(self) -> Agreement | str:
+        """The Dice to be expected, or why there is none.
+
+        It was measured for what the model marks by its own settings, in single slices and in whole heads, of what looks like a FLAIR.
         """
         axes, pixel_mm, distance_mm = self._axial
         slices = self.volume.voxels.shape[axes[0]]
-        own = self.threshold == self.model.threshold and not self.all_lesions and self.min_lesion_ml is None
         whole = distance_mm <= NEIGHBOUR_MM and slices * distance_mm >= WHOLE_HEAD_MM
-        if not own or not self.quality.plausible or not (slices == 1 or whole):
-            return None
         expectation = self.model.agreement.get("slice" if slices == 1 else "volume")
         if expectation is None:
-            return None
+            return "none was measured for this model"
+        if not self.quality.plausible:
+            return "the input does not look like axial brain FLAIR"
+        if not (slices == 1 or whole):
+            return "this is neither one slice nor a whole head"
+        if self.threshold != self.model.threshold:
+            return f"the threshold is not the model's own, {self.model.threshold:.2f}"
+        if self.all_lesions:
+            return "small lesions and faint ends are marked too"
+        if self.min_lesion_ml is not None:
+            return "lesions are left out as asked"
         pixel = pixel_mm * self.model.input_size / FIELD_OF_VIEW_MM
         row = features(self.model.calibration.undo(self.probability).transpose(axes), self.mask.transpose(axes), pixel)
-        return None if row is None else expectation.estimate(row)
+        return "nothing is marked" if row is None else expectation.estimate(row)
 
     @property
     def uncertainty(self) -> NDArray[np.float32]:

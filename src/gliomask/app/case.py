@@ -15,7 +15,7 @@ from gliomask.app.facts import Facts, facts_of
 from gliomask.app.keep import Keep
 from gliomask.app.references import masks_beside, read_reference
 from gliomask.app.work import Progress
-from gliomask.errors import GliomaskError, ImplausibleInputError, NoFlairError
+from gliomask.errors import GliomaskError, ImplausibleInputError, SeriesError
 from gliomask.grid import radiological
 from gliomask.io import CaseSource, read_case
 from gliomask.io.sources import files_sha256
@@ -182,8 +182,8 @@ def work_on(case: Case, segmenter: Segmenter, results: Keep[Found], visitor: Cal
     except ImplausibleInputError as error:
         case.reasons = tuple(case.names.restore(reason) for reason in error.reasons)
         case.progress.begin("refused")
-    except NoFlairError as error:
-        case.problem, case.series = "No series of this study says that it is FLAIR.", error.series
+    except SeriesError as error:
+        case.problem, case.series = case.names.restore(error.problem), error.series
         case.progress.begin("failed")
     except GliomaskError as error:
         case.problem = case.names.restore(str(error))

@@ -57,6 +57,8 @@ def _show(desk: Desk, number: str) -> None:
     summary = summary_of(cut)
     with sentence:
         st.header(headline(summary, cut.confidence), anchor=False)
+        if cut.found and cut.confidence_reason:
+            st.caption(f"No expected agreement with an expert: {cut.confidence_reason}.")
         _tell_reference(found, cut)
     with stage:
         failed = st.session_state.get("viewer failed", "") if _is_volume(found) else "one slice"

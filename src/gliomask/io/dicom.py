@@ -1,6 +1,7 @@
 """The FLAIR series of a DICOM study as a volume, with the T1 series beside it: pixels decoded, rescaled and stacked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib import import_module
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliomask.errors import InputError
+from gliomask.errors import InputError, SeriesError
 from gliomask.io.contrasts import with_t1
 from gliomask.io.frames import Frame, Stack, stack_of
 from gliomask.io.headers import blaming, is_dicom, number, read_dataset, read_header, text
 from gliomask.io.images import MAX_PIXELS
-from gliomask.io.series import Series, choose_series, group_series, passed_over
+from gliomask.io.series import Series, called, choose_series, group_series, is_flair, listing, passed_over
 from gliomask.io.silence import unwarned
 from gliomask.volume import Volume
 
@@ -84,11 +85,24 @@ def read_study(files: Sequence[Path], name: str, source: Path, series: str | Non
             raise InputError(f"{source}: no MR images ({others or 'no DICOM files'}). Give the FLAIR series of an MR study.")
         chosen, choice_notes = choose_series(found, series, source)
         reader = partial(_read_series, source=source, max_pixels=MAX_PIXELS if max_pixels is None else max_pixels)
-        flair, stack = reader(chosen)
+        with _others_told(chosen, [s for s in found if series is not None or is_flair(s.first)]):
+            flair, stack = reader(chosen)
         voxels, contrast_notes = with_t1(flair, stack, chosen, found, reader)
     other_notes = (f"passed over: {others}",) if others else ()
     notes = (*choice_notes, *other_notes, *stack.notes, *contrast_notes)
     return Volume(voxels, name, source=source, notes=notes, affine=stack.affine, origin=_origin(stack))
+
+
+@contextmanager
+def _others_told(chosen: Series, possible: Sequence[Series]) -> Iterator[None]:
+    """Have an error in reading the chosen series tell the others that are possible."""
+    try:
+        yield
+    except InputError as error:
+        others = [series for series in possible if series is not chosen]
+        if not others:
+            raise
+        raise SeriesError(f"{error} Or take another series with --series: {listing(others)}.", str(error), called(possible)) from error
 
 
 def _origin(stack: Stack) -> DicomOrigin:
@@ -120,12 +134,12 @@ def _read_series(series: Series, source: Path, max_pixels: int) -> tuple[NDArray
 def _check_size(series: Series, source: Path, max_pixels: int) -> None:
     """Compare a series' size with what is read at most, before anything of it is."""
     if series.slices > MAX_SLICES:
-        raise InputError(f"{source}: {series}; at most {MAX_SLICES} are read. Choose another one with --series.")
+        raise InputError(f"{source}: {series}; at most {MAX_SLICES} are read. Split it.")
     pixels = sum(h.frames * h.rows * h.columns for h in series.headers)
     if pixels > max_pixels:
         raise InputError(
-            f"{source}: {series} of {pixels / 2**20:.0f} megapixels; at most {max_pixels // 2**20} are read of a series. Choose another "
-            "one with --series."
+            f"{source}: {series} of {pixels / 2**20:.0f} megapixels; at most {max_pixels // 2**20} are read of a series. Split it, or "
+            "export it smaller."
         )
 
 

@@ -113,7 +113,7 @@ def stack_of(files: Sequence[Path], values: Callable[[Frame], NDArray[Any]], sou
     frames = [frame for file in files for frame in _frames(file)]
     for frame in frames[1:]:
         if difference := _difference(frames[0], frame):
-            raise InputError(f"{source}: mixed {difference}. Choose another --series, or split this one.")
+            raise InputError(f"{source}: mixed {difference}. Split the series.")
     normal = frames[0].normal
     frames.sort(key=lambda frame: float(frame.position @ normal))
     kept = _without_duplicates(frames, values, source)
@@ -128,7 +128,7 @@ def _frames(file: Path) -> list[Frame]:
     with blaming(file, "header"):
         photometric = text(dataset, "PhotometricInterpretation")
         if number(dataset, "SamplesPerPixel") not in (None, 1.0) or photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
-            raise InputError(f"{file}: a colour image ({photometric}). MR images have one grey value a pixel; choose another --series.")
+            raise InputError(f"{file}: a colour image ({photometric}). MR images have one grey value a pixel. Export the original.")
         count = int(number(dataset, "NumberOfFrames") or 1)
         described = len(dataset.get("PerFrameFunctionalGroupsSequence") or ())
         if described == 0 and count == 1:
@@ -224,7 +224,7 @@ def _without_duplicates(frames: Sequence[Frame], values: Callable[[Frame], NDArr
         elif np.linalg.norm(shift) > SAME_LEVEL_MM or not np.array_equal(values(frame), values(last)):
             raise InputError(
                 f"{source}: several images at one position that differ, {_both(last, frame)}. The series holds several volumes "
-                "(echoes, time points or a magnitude and a phase); export one of them, or choose another --series."
+                "(echoes, time points or a magnitude and a phase). Export one of them."
             )
     return kept
 
@@ -237,8 +237,8 @@ def _step(frames: Sequence[Frame], source: Path) -> NDArray[np.float64]:
     for (before, after), distance in zip(pairwise(frames), distances, strict=True):
         if distance > MISSING * usual:
             raise InputError(
-                f"{source}: gap of {distance:.1f} mm between {_both(before, after)}, elsewhere {usual:.1f} mm. A slice is missing; export "
-                "the series again, or choose another --series."
+                f"{source}: gap of {distance:.1f} mm between {_both(before, after)}, elsewhere {usual:.1f} mm. A slice is missing. Export "
+                "the series again."
             )
     step = np.asarray((positions[-1] - positions[0]) / (len(frames) - 1), np.float64)
     off = np.linalg.norm(positions - (positions[0] + np.arange(len(frames))[:, None] * step), axis=1)
@@ -246,7 +246,7 @@ def _step(frames: Sequence[Frame], source: Path) -> NDArray[np.float64]:
     if off[worst] > PLACE_TOLERANCE * usual:
         raise InputError(
             f"{source}: unevenly spaced slices: {frames[worst]} lies {off[worst]:.2f} mm from its place, distances are "
-            f"{distances.min():.2f} to {distances.max():.2f} mm. Resample it to even slices, or choose another --series."
+            f"{distances.min():.2f} to {distances.max():.2f} mm. Resample it to even slices."
         )
     return step
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gliomask.errors import InputError, NoFlairError
+from gliomask.errors import InputError, SeriesError
 from gliomask.io.headers import MR_IMAGES, STORAGE, Header, blaming, is_dicom, read_dataset, read_header, texts
 from gliomask.io.naming import natural_key
 from gliomask.io.silence import unwarned
@@ -233,7 +233,7 @@ def choose_series(all_series: Sequence[Series], wanted: str | None, source: Path
 
     Raises
     ------
-    NoFlairError
+    SeriesError
         None is a FLAIR; the series found are listed.
     InputError
         *wanted* fits none or several; likewise.
@@ -243,8 +243,8 @@ def choose_series(all_series: Sequence[Series], wanted: str | None, source: Path
         return chosen, (f"{chosen} (as asked)",)
     flairs = sorted((s for s in all_series if is_flair(s.first)), key=preference)
     if not flairs:
-        told = f"{source}: no FLAIR series. Found: {_listing(all_series)}. Name the one to take with --series."
-        raise NoFlairError(told, {series.first.series: str(series) for series in all_series})
+        told = f"{source}: no FLAIR series. Found: {listing(all_series)}. Name the one to take with --series."
+        raise SeriesError(told, "No series of this study says that it is FLAIR.", called(all_series))
     chosen, *others = flairs
     return chosen, (str(chosen), *(f"passed over: {other} ({_reason(chosen, other)})" for other in others))
 
@@ -261,15 +261,20 @@ def _wanted(all_series: Sequence[Series], wanted: str, source: Path) -> Series:
     if len(found) != 1:
         problem = "no series fits" if not found else f"{len(found)} series fit"
         raise InputError(
-            f"{source}: {problem} --series {wanted!r}. Found: {_listing(found or all_series)}. Give a number, a UID or more of the "
+            f"{source}: {problem} --series {wanted!r}. Found: {listing(found or all_series)}. Give a number, a UID or more of the "
             "description."
         )
     return found[0]
 
 
-def _listing(all_series: Sequence[Series]) -> str:
+def listing(all_series: Sequence[Series]) -> str:
     """Return the series as a list in one line."""
     return "; ".join(map(str, all_series)) or "no MR series"
+
+
+def called(all_series: Sequence[Series]) -> dict[str, str]:
+    """Return what the series are called, by UID."""
+    return {series.first.series: str(series) for series in all_series}
 
 
 def _reason(chosen: Series, other: Series) -> str:

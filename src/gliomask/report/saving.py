@@ -59,6 +59,7 @@ def summary(result: Segmentation, files: tuple[str, ...] = (), overlay: SheetLay
         "measurements": result.measurements,
         "max_probability": round(result.max_probability, 4),
         "confidence": None if result.confidence is None else {k: round(v, 4) for k, v in asdict(result.confidence).items()},
+        **({"confidence_reason": result.confidence_reason} if result.confidence is None else {}),
         "threshold": result.threshold,
         "min_lesion_ml": result.min_lesion_ml,
         "removed": asdict(result.removed),
