@@ -11,7 +11,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from gliomask.engine import OnnxEngine
 from gliomask.errors import InputError, ModelError
-from gliomask.io import write_text
+from gliomask.io import atomic_path, write_text
 from gliomask.models import ModelRecord, find_model, sha256_of
 from gliomask.training.members import PROVENANCE, UNCALIBRATED
 from gliomask.training.parity import drawn_slices
@@ -41,15 +41,14 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
     path = folder / f"{name}.onnx"
     if path.exists() or path.with_suffix(".json").exists():
         raise InputError(f"{path}: there is a model of that name. Remove it, or choose another --name or --output.")
-    folder.mkdir(parents=True, exist_ok=True)
     size = records[0].input_size
     slices = drawn_slices(records[0].normalisation, size, len(records[0].channels))
     wanted: NDArray[np.float32] = np.mean([OnnxEngine(record.path).run(slices) for record in records], axis=0)
-    onnx.save(_merged([onnx.load(record.path) for record in records]), path)
-    difference = float(np.abs(OnnxEngine(path).run(slices) - wanted).max())
-    if difference > PARITY:
-        path.unlink()
-        raise ModelError(f"{path}: probabilities differ from the members' mean by {difference:.2g}; at most {PARITY:g} is accepted.")
+    with atomic_path(path) as temporary:
+        onnx.save(_merged([onnx.load(record.path) for record in records]), temporary)
+        difference = float(np.abs(OnnxEngine(temporary).run(slices) - wanted).max())
+        if difference > PARITY:
+            raise ModelError(f"{path}: probabilities differ from the members' mean by {difference:.2g}; at most {PARITY:g} is accepted.")
     first = records[0]
     record = ModelRecord(
         name=name,
