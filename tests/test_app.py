@@ -281,7 +281,7 @@ class TestShared:
             raise EngineError("model_x: missing.")
 
         shared.workroom.clear()
-        monkeypatch.setattr("gliomask.segmentation.Segmenter", fail)
+        monkeypatch.setattr("gliomask.segmenter.Segmenter", fail)
         page = opened()
         deadline = time.monotonic() + PATIENCE_S
         while not page.error and time.monotonic() < deadline:
@@ -409,6 +409,7 @@ class TestLaunch:
             "pandas",
             "gliomask.report",
             "gliomask.segmentation",
+            "gliomask.segmenter",
         ]
         code = f"import sys, gliomask.app.page; print(*(name for name in {heavy} if name in sys.modules))"
         assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split() == []

@@ -13,7 +13,7 @@ LAYERS = (
     ("components", "errors", "processor"),
     ("appearance", "confidence", "diameters", "grid", "metrics", "notice", "postprocess", "preprocess", "surfaces", "volume"),
     ("io", "measure", "models", "engine", "quality"),
-    ("phantom", "segmentation", "sizes"),
+    ("phantom", "segmentation", "segmenter", "sizes"),
     ("dataset", "report"),
     ("batch", "evaluation", "info"),
     ("training",),

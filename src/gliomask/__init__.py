@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from gliomask.io import read
     from gliomask.phantom import draw_phantom
     from gliomask.quality import Quality
-    from gliomask.segmentation import Segmentation, Segmenter, segment
+    from gliomask.segmentation import Segmentation
+    from gliomask.segmenter import Segmenter, segment
     from gliomask.volume import Volume
 
 __version__ = "0.1.0"
@@ -26,11 +27,11 @@ _HOMES = {
     "ModelError": "errors",
     "Quality": "quality",
     "Segmentation": "segmentation",
-    "Segmenter": "segmentation",
+    "Segmenter": "segmenter",
     "Volume": "volume",
     "draw_phantom": "phantom",
     "read": "io",
-    "segment": "segmentation",
+    "segment": "segmenter",
 }
 
 __all__ = [

@@ -15,7 +15,7 @@ from gliomask.io.bids import check_output, make_room, write_derivative
 from gliomask.io.naming import MAPS, MapName
 from gliomask.io.writing import cannot_write
 from gliomask.report import CasesTable, read_result, save_segmentation
-from gliomask.segmentation import Segmenter
+from gliomask.segmenter import Segmenter
 from gliomask.sizes import counted, format_left_out, ml
 
 AT_ONCE = 2

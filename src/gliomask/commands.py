@@ -47,7 +47,7 @@ def segment(options: argparse.Namespace) -> int:
     from gliomask.io import find_cases, with_choices
     from gliomask.io.alone import load_nibabel
     from gliomask.io.naming import stem_of
-    from gliomask.segmentation import Segmenter
+    from gliomask.segmenter import Segmenter
 
     inputs = _without_repeats(options.inputs)
     load_nibabel()  # every result has a NIfTI file, and no case is worked on yet
@@ -170,7 +170,7 @@ def evaluate(options: argparse.Namespace) -> int:
 def _evaluated(options: argparse.Namespace) -> Any:
     """Return the evaluation that the options ask for: of masks, of one model for each fold, or of one model."""
     from gliomask.evaluation import Protocol, cross_validate, evaluate_masks, evaluate_model
-    from gliomask.segmentation import Segmenter
+    from gliomask.segmenter import Segmenter
 
     if options.reference_masks is not None:
         if given := [name for name in OF_A_MODEL if getattr(options, name) != options.parser.get_default(name)]:

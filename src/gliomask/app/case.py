@@ -23,7 +23,8 @@ from gliomask.phantom import SIZE, draw_phantom
 from gliomask.volume import Volume
 
 if TYPE_CHECKING:
-    from gliomask.segmentation import Segmentation, Segmenter
+    from gliomask.segmentation import Segmentation
+    from gliomask.segmenter import Segmenter
 
 STORED = re.compile(r"upload-\d{4}")
 """What files are called on the disk; no two of a case share a number."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gliomask.app.case import Found
     from gliomask.app.charts import Chart
     from gliomask.app.scene import Scene
-    from gliomask.segmentation import Segmenter
+    from gliomask.segmenter import Segmenter
 
 CASE = "case"
 """The parameter of the page's address that names the case."""
@@ -51,7 +51,7 @@ def workroom() -> Workroom:
 
 def _load() -> Segmenter:
     """Return the model, and tell the terminal that it is ready."""
-    from gliomask.segmentation import Segmenter
+    from gliomask.segmenter import Segmenter
 
     segmenter = Segmenter()
     LOGGER.info("The model is ready: %s, %s.", segmenter.model.name, segmenter.engine.description)

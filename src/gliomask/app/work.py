@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from gliomask.segmentation import Segmenter
+    from gliomask.segmenter import Segmenter
 
 Stage = Literal["waiting", "reading", "segmenting", "done", "refused", "failed"]
 BUSY: frozenset[Stage] = frozenset({"waiting", "reading", "segmenting"})

@@ -16,7 +16,7 @@ from gliomask.evaluation.fitting import Fit, FittingCase, Kind, cross_fitted, de
 from gliomask.evaluation.protocol import Progress, no_progress
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, read_record
-from gliomask.segmentation import Segmenter
+from gliomask.segmenter import Segmenter
 from gliomask.volume import Volume
 
 SLICE_STRIDE = 4

@@ -12,7 +12,7 @@ from gliomask.errors import InputError
 from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.protocol import Progress, Protocol, Scored, no_progress, pictures_of, pooled_by_role, score_patient
 from gliomask.models import QUANTISED, ModelRecord, find_model
-from gliomask.segmentation import Segmenter
+from gliomask.segmenter import Segmenter
 
 
 def cross_validate(

@@ -14,7 +14,7 @@ from gliomask.evaluation.outcome import CasePicture, Evaluation
 from gliomask.evaluation.pictures import case_picture
 from gliomask.evaluation.scores import HELD_OUT, SEALED_TEST, TRAINED_ON, UNKNOWN, PatientScore, score
 from gliomask.models import ModelRecord
-from gliomask.segmentation import Segmenter
+from gliomask.segmenter import Segmenter
 from gliomask.volume import Volume
 
 Progress = Callable[[Sequence[Patient]], Iterable[Patient]]

@@ -14,7 +14,7 @@ from gliomask.errors import EngineError, InputError
 from gliomask.evaluation import Protocol, evaluate_patients
 from gliomask.io import write_text
 from gliomask.models import ModelRecord, bundled_models, find_model, read_record, sha256_of
-from gliomask.segmentation import Segmenter
+from gliomask.segmenter import Segmenter
 from gliomask.training.progress import Pace
 
 LEAKY = "by slice, leaky"

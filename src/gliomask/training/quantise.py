@@ -22,7 +22,7 @@ from gliomask.io import atomic_path, write_text
 from gliomask.metrics import confusion, dice
 from gliomask.models import QUANTISED, ModelRecord, QuantisedNetwork, read_record, sha256_of
 from gliomask.preprocess import apply_windows, fill_channels, intensity_windows, to_network_grid
-from gliomask.segmentation import Segmenter
+from gliomask.segmenter import Segmenter
 from gliomask.volume import Volume
 
 Float = NDArray[np.float32]
