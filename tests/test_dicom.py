@@ -188,6 +188,22 @@ def test_bits_beyond_those_that_are_stored_do_not_count(tmp_path: Path, dtype: t
     np.testing.assert_array_equal(read(tmp_path).voxels[..., 0], expected)
 
 
+@pytest.mark.parametrize(
+    ("padding", "limit", "expected"), [(4000, None, 100), (3990, 4010, 100), (4010, 3990, 100), (0, None, 4000), (None, None, 4000)]
+)
+def test_padding_brighter_than_tissue_becomes_as_dark_as_the_darkest(
+    tmp_path: Path, padding: int | None, limit: int | None, expected: int
+) -> None:
+    head = np.full((3, 32, 40), 100, np.uint16)
+    head[:, 10:20, 10:20] = 700
+    padded = head.copy()
+    padded[:, :5] = 4000
+    write_series(tmp_path, padded, PixelPaddingValue=padding, PixelPaddingRangeLimit=limit)
+    voxels = read(tmp_path).voxels[..., 0]
+    assert voxels.dtype == np.uint16
+    np.testing.assert_array_equal(voxels, np.where(padded == 4000, expected, head))
+
+
 def test_monochrome1_is_turned_so_that_bright_is_bright(tmp_path: Path) -> None:
     values = numbered()
     write_series(tmp_path, values, PhotometricInterpretation="MONOCHROME1")
@@ -673,7 +689,7 @@ def test_the_best_flair_is_taken_and_the_others_are_told(tmp_path: Path) -> None
     np.testing.assert_array_equal(volume.voxels[..., 0], few)
     assert volume.notes == (
         "series 6 'AX FLAIR', 3 slices",
-        "passed over: series 8 'AX FLAIR again', 3 slices (as good; take it with --series)",
+        "passed over: series 8 'AX FLAIR again', 3 slices (as good; the first is taken)",
         "passed over: series 7 'AX FLAIR short', 2 slices (fewer slices)",
         "passed over: series 5 'COR FLAIR', 5 slices (coronal)",
         "passed over: series 4 'FLAIR MPR', 5 slices (derived)",

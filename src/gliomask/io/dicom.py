@@ -118,7 +118,7 @@ def _read_series(series: Series, source: Path, max_pixels: int) -> tuple[NDArray
 
     def stored(frame: Frame) -> NDArray[Any]:
         pixels = decoded(frame.file, frame.shape)
-        return pixels if frame.index is None else pixels.reshape(-1, *frame.shape)[frame.index]
+        return _without_padding(pixels if frame.index is None else pixels.reshape(-1, *frame.shape)[frame.index], frame)
 
     def scaled(frame: Frame) -> NDArray[np.float32]:
         return _scaled(stored(frame), frame, source)
@@ -141,6 +141,23 @@ def _check_size(series: Series, source: Path, max_pixels: int) -> None:
             f"{source}: {series} of {pixels / 2**20:.0f} megapixels; at most {max_pixels // 2**20} are read of a series. Split it, or "
             "export it smaller."
         )
+
+
+def _without_padding(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
+    """Return a frame's pixels with those that its header says are padding as dark as the darkest other, unless they are darker.
+
+    Pixel Padding Value and Pixel Padding Range Limit, DICOM PS3.3 C.7.5.1.1.2: what a scanner or a program put where nothing was
+    measured, which may be brighter than all tissue.
+    """
+    value = number(frame.dataset, "PixelPaddingValue")
+    if value is None:
+        return stored
+    limit = number(frame.dataset, "PixelPaddingRangeLimit")
+    low, high = sorted((value, value if limit is None else limit))
+    padding = (stored >= low) & (stored <= high)
+    if not padding.any() or padding.all() or low <= (darkest := stored[~padding].min()):
+        return stored
+    return np.where(padding, darkest, stored)
 
 
 def _scaled(stored: NDArray[Any], frame: Frame, source: Path) -> NDArray[np.float32]:

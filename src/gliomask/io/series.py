@@ -283,4 +283,4 @@ def _reason(chosen: Series, other: Series) -> str:
         return "derived"
     if other.first.plane != chosen.first.plane and chosen.first.plane == "axial":
         return other.first.plane or "of unknown orientation"
-    return "fewer slices" if other.slices < chosen.slices else "as good; take it with --series"
+    return "fewer slices" if other.slices < chosen.slices else "as good; the first is taken"
