@@ -369,6 +369,16 @@ class TestLaunch:
         assert {"--server.address=localhost", f"--server.port={port}", "--server.headless=true"} <= set(arguments)
         assert {"--browser.gatherUsageStats=false", "--server.maxUploadSize=200", "--server.fileWatcherType=none"} <= set(arguments)
 
+    @pytest.mark.parametrize(("below", "path"), [("", ""), ("/tools/gliomask/", "/tools/gliomask")])
+    def test_the_address_told_is_the_one_served(
+        self, started: list[list[str]], free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch, below: str, path: str
+    ) -> None:
+        monkeypatch.setenv("STREAMLIT_SERVER_BASE_URL_PATH", below)
+        told: list[str] = []
+        port = free_port()
+        launch("localhost", port, browser=False, announce=told.append)
+        assert told == [f"http://localhost:{port}{path}"]
+
     def test_asks_nobody_for_its_public_address(self, started: list[list[str]], free_port: Callable[[], int]) -> None:
         from streamlit import net_util
 

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from gliomask.io import CaseSource
 from gliomask.models import find_model
 
 Write = Callable[..., Path]
-COMMANDS = ("segment", "measure", "report", "evaluate", "train", "split", "app", "info")
+COMMANDS = ("segment", "measure", "report", "evaluate", "calibrate", "app", "info", "train", "ensemble", "quantise", "split")
 
 
 def run(*arguments: object) -> int:
@@ -151,6 +151,35 @@ def test_other_settings_need_overwrite(tmp_path: Path, write_slices: Write, caps
     assert [(row["threshold"], row["all_lesions"]) for row in rows(tmp_path / "out" / "cases.csv")] == [("0.9", "True")]
     assert run("segment", scan, "--output", tmp_path / "out", "--threshold", 0.9, "--overwrite") == 0
     assert json.loads((tmp_path / "out" / "a" / "result.json").read_text())["threshold"] == 0.9
+
+
+def test_another_model_is_not_told_as_a_threshold_that_nobody_asked_for(
+    tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = write_slices(tmp_path / "a")
+    assert run("segment", scan, "--output", tmp_path / "out") == 0
+    assert run("segment", scan, "--output", tmp_path / "out", "--model", "ensemble") == 1
+    told = capsys.readouterr().err
+    assert "holds a result of another model" in told and "--threshold" not in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called", "goes_on"),
+    [
+        (("segment", "in.png", "--output", "out"), "gliomask.io.find_cases", True),
+        (("evaluate", "data"), "gliomask.evaluation.evaluate_model", False),
+    ],
+)
+def test_an_interruption_promises_to_go_on_only_where_something_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: Sequence[str], called: str, goes_on: bool
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(called, interrupted)
+    assert run(*arguments) == commands.INTERRUPTED
+    told = capsys.readouterr().err
+    assert told.startswith("gliomask: interrupted.") and ("goes on from there" in told) is goes_on
 
 
 def test_an_input_that_changed_is_not_passed_off_as_done(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:

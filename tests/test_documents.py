@@ -24,10 +24,14 @@ def tracked_files() -> list[Path]:
 def commands(document: str) -> list[str]:
     """Return the lines of the document's code blocks that call gliomask."""
     blocks = re.findall(r"^```\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
-    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("gliomask ")]
+    lines = (line.removeprefix("uv run ") for block in blocks for line in block.splitlines())
+    return [line.split("#")[0].strip() for line in lines if line.startswith("gliomask ")]
 
 
-@pytest.mark.parametrize("line", sorted({*commands("README.md"), *commands("MODEL_CARD.md")}))
+WITH_COMMANDS = ("README.md", "MODEL_CARD.md", "CONTRIBUTING.md", "docs/evaluation.md")
+
+
+@pytest.mark.parametrize("line", sorted({line for document in WITH_COMMANDS for line in commands(document)}))
 def test_commands_in_the_documents_exist(line: str) -> None:
     make_parser().parse_args(shlex.split(line)[1:])
 
@@ -46,10 +50,28 @@ def test_figures_are_those_of_the_bundled_model(name: str) -> None:
     assert figures["filled"](text, figures["sections"](bundled_models()[DEFAULT])) == text, "run python docs/figures.py"
 
 
+def anchors(document: Path) -> set[str]:
+    """Return what links to the document's headings end in, made as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for path in (p for p in tracked_files() if p.suffix == ".md"):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"
+        for link in re.findall(r"\]\((?!https?:)([^)]+)", path.read_text()):
+            target, _, anchor = link.partition("#")
+            leads_to = path.parent / target if target else path
+            assert leads_to.exists(), f"{path.name}: {link}"
+            assert not anchor or anchor in anchors(leads_to), f"{path.name}: {link}"
+
+
+def test_the_architecture_has_a_place_for_every_module() -> None:
+    told = (ROOT / "docs" / "architecture.md").read_text()
+    source = ROOT / "src" / "gliomask"
+    inside = [path for folder in (source, source / "app") for path in folder.iterdir() if not path.name.startswith("_")]
+    names = {f"{path.name}/" if path.is_dir() else path.name for path in inside if path.is_dir() or path.suffix == ".py"}
+    names = {"*_page.py" if name.endswith("_page.py") else name for name in names}
+    assert not {name for name in names if f"`{name}`" not in told}
 
 
 def test_no_picture_of_a_patient_and_no_large_file_is_committed() -> None:

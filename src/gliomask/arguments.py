@@ -50,12 +50,15 @@ def _add_segment(verbs: Any) -> None:
         "gliomask segment study/ --output results/",
         "An input is a FLAIR volume as NIfTI (.nii, .nii.gz); a folder or a zip of DICOM files, in which the FLAIR series is found; a "
         "BIDS dataset; a PNG, JPEG or TIFF slice (a grey one counts as FLAIR); a folder of slices (one case); or a folder of any of "
-        "these. Files named *_mask.* are reference masks and passed over, as are *_probability.* and "
+        "these. Files named *_mask.*, of NIfTI also *_seg.*, are reference masks and passed over, as are *_probability.* and "
         "*_uncertainty.*. Masks lie on the input's own grid. A case that fails is named and stops no other; the exit code is then 1. "
         "Run again, finished cases are kept.",
     )  # fmt: skip
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where DIR/<case>/ and DIR/cases.csv are written")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR",
+        help="where DIR/<case>/ and DIR/cases.csv are written; of a BIDS dataset DIR/cases/<case>/, and the masks as derivatives",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
     parser.add_argument(
         "--save-probability", action="append_const", const="probability", dest="maps", default=[],
@@ -70,7 +73,10 @@ def _add_segment(verbs: Any) -> None:
     parser.add_argument("--series", metavar="SERIES", help="DICOM: the FLAIR series' UID, number or part of its description")
     parser.add_argument("--all-lesions", action="store_true", help="mark all that reaches the threshold, small lesions and faint ends too")
     parser.add_argument("--force", action="store_true", help="segment what does not look like axial brain FLAIR too")
-    parser.add_argument("--min-lesion-ml", type=_volume, metavar="ML", help="leave out lesions smaller than this (default: keep all)")
+    parser.add_argument(
+        "--min-lesion-ml", type=_volume, metavar="ML",
+        help="leave out lesions smaller than this (default: keep all); not for image files, which carry no spacing",
+    )  # fmt: skip
     _model_options(parser)
     _json_option(parser)
 
@@ -149,8 +155,9 @@ def _add_train(verbs: Any) -> None:
         verbs, "train", commands.train,
         "train a model on the LGG dataset (needs the extra [train])",
         "gliomask train kaggle_3m/ --recipe fast --fold 0 --output runs/fast",
-        "Run the same command again to resume a training that was stopped. Writes history.csv, history.png and the network as "
-        "NAME.keras and NAME.onnx with its record, scored on the held-out patients.",
+        "Run the same command again to resume a training that was stopped. Writes checkpoint.npz, from which it resumes, history.csv, "
+        "history.png, the same for TensorBoard in tensorboard/, and the network as NAME.keras and NAME.onnx with its record (NAME.json), "
+        "scored on the held-out patients.",
     )  # fmt: skip
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
@@ -214,7 +221,8 @@ def _add_quantise(verbs: Any) -> None:
         "make a model's network in int8, faster on processors, beside its float32 (needs the extra [train])",
         "gliomask quantise kaggle_3m/ --model runs/fold0/fast.onnx",
         "Ranges come from slices of the patients that the model was trained on. The masks of both are then compared on those that were "
-        "held out, or, where nobody was, on the same ones, and where int8 is worse by more than 0.002 in mean Dice, nothing is kept.",
+        "held out, or, where nobody was, on the same ones, and where int8 is worse by more than 0.002 in mean Dice, nothing is kept. Else "
+        "it is written beside FILE as NAME-int8.onnx, and the record names it.",
     )  # fmt: skip
     parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
     parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="the network (.onnx) with its record beside it")
@@ -263,7 +271,7 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="fast",
         metavar="NAME|PATH",
-        help="bundled model (fast, ensemble), or an .onnx or .keras file (default: %(default)s)",
+        help="bundled model (fast, ensemble), or an .onnx with its record (.json) beside it, or a .keras file (default: %(default)s)",
     )
     parser.add_argument(
         "--threshold",

@@ -201,13 +201,14 @@ def _still_there(folder: Path) -> Mapping[str, Any] | None:
 
 def _difference(case: CaseSource, earlier: Mapping[str, Any], segmenter: Segmenter, folder: Path, maps: Collection[MapName]) -> str:
     """Return in what an earlier result differs from the one that this run would make; nothing if in nothing."""
+    model = {"sha256": segmenter.model.sha256} | segmenter.model.settings()
+    if any(earlier.get("model", {}).get(key) != value for key, value in model.items()):
+        return "of another model, or of one used in another way"
+    # After the model, which has a threshold of its own that nobody asked for.
     for key in ("threshold", "min_lesion_ml", "all_lesions"):
         before, now = earlier.get(key) or None, getattr(segmenter, key) or None
         if before != now:
             return f"made {_setting(key, before)}, not {_setting(key, now)}"
-    model = {"sha256": segmenter.model.sha256} | segmenter.model.settings()
-    if any(earlier.get("model", {}).get(key) != value for key, value in model.items()):
-        return "of another model, or of one used in another way"
     if earlier.get("input_sha256") != case.sha256():
         return "of another input, or the input has changed"
     if segmenter.runtime.precision not in ("auto", *earlier.get("versions", {}).get("engine", "").split(", ")):

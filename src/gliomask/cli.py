@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from gliomask.arguments import make_parser
-from gliomask.commands import INTERRUPTED, SOME_FAILED, say
+from gliomask.commands import INTERRUPTED, SOME_FAILED, say, segment, train
 from gliomask.errors import GliomaskError
+
+GOES_ON = " What is finished is kept; the same command goes on from there."
+"""What holds of the two commands that keep each case or the last checkpoint; the others begin anew."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"gliomask: {error}")
         return SOME_FAILED
     except KeyboardInterrupt:
-        say("gliomask: interrupted. What is finished is kept; the same command goes on from there.")
+        say(f"gliomask: interrupted.{GOES_ON if options.run in (segment, train) else ''}")
         return INTERRUPTED
     return code
 

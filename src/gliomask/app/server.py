@@ -12,6 +12,9 @@ from gliomask.errors import EngineError, InputError
 
 PAGE = Path(__file__).with_name("page.py")
 
+BELOW = "STREAMLIT_SERVER_BASE_URL_PATH"
+"""Streamlit's variable for the path that the page is served at; the page's root is nothing then."""
+
 
 def launch(
     host: str = "localhost", port: int = 8501, *, browser: bool = True, announce: Callable[[str], None] = lambda address: None
@@ -39,7 +42,7 @@ def launch(
     if find_spec("streamlit") is None:
         raise EngineError("The web page needs Streamlit. Install it: pip install 'gliomask[app]'.")
     check_free(host, port)
-    announce(f"http://{host}:{port}")
+    announce("/".join(filter(None, (f"http://{host}:{port}", os.environ.get(BELOW, "").strip("/")))))
     from streamlit import net_util  # a second, and half of Streamlit
     from streamlit.web import cli
 
