@@ -149,6 +149,13 @@ def test_of_equally_long_diameters_of_a_slice_the_widest_counts() -> None:
         assert diameters(area[:, ::y, ::x].transpose(0, 2, 1)) == pytest.approx(whole)
 
 
+@pytest.mark.parametrize("degrees", [0, 5, 9, 20, 30])
+def test_which_of_equally_long_diameters_counts_is_not_for_rounding_to_say(degrees: float) -> None:
+    # Both diagonals are as long; the perpendicular of one is only 2.4 mm. Files hold affines in single precision.
+    oblique = turned(degrees).astype(np.float32).astype(np.float64)
+    assert diameters(flat("##..", "#.#.", "#..."), oblique) == (pytest.approx(np.sqrt(13)), pytest.approx(np.sqrt(13)))
+
+
 @given(st.integers(0, 10_000), st.integers(1, 7), st.integers(1, 7))
 @settings(max_examples=40, deadline=None)
 def test_diameters_agree_with_trying_everything(seed: int, height: int, width: int) -> None:
