@@ -377,6 +377,8 @@ def test_small_lesions_are_removed_and_reported() -> None:
     kept, removed = remove_small(mask, MM, 0.01)  # 200, 10 and 3 voxels of 1 mm: the one of exactly 0.01 ml stays
     assert removed == Removed(1, pytest.approx(0.003))
     np.testing.assert_array_equal(kept, mask & ~boxed((5, 20, 20), np.s_[3:4, 18:19, 1:4]))
+    oblique = turned(18.0).astype(np.float32).astype(np.float64)
+    assert np.linalg.det(oblique) < 1.0 and remove_small(mask, oblique, 0.01)[1].lesions == 1
     kept, removed = remove_small(mask, MM, 1.0)
     assert not kept.any() and removed == Removed(3, pytest.approx(0.213))
     assert remove_small(np.zeros_like(mask), MM, 1.0)[1] == Removed(0, 0.0)
