@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from gliomask.errors import InputError
+from gliomask.io.access import lost
 from gliomask.io.silence import unwarned
 
 MAX_PIXELS = 256 * 1024 * 1024
@@ -74,7 +75,7 @@ def read_image(path: Path, content: io.BytesIO | None = None, *, max_pixels: int
                 low_bytes = _low_bytes(path, content, page, number)
                 pages.append(_page(page, low_bytes))
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror}).") from error
+        raise InputError(lost(path) or f"{path}: cannot be opened ({error.strerror}).") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image that can be read. Expected PNG, JPEG or TIFF.") from error
     except (Image.DecompressionBombError, MemoryError) as error:
