@@ -94,7 +94,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises
     ------
     InputError
-        As :func:`read_image`, a scan or probabilities by its greys, or a mask that transparency alone shows.
+        As :func:`read_image`, a scan or probabilities by its greys, a mask that transparency alone shows, or labels as JPEG.
     """
     pages, notes = read_image(path)
     brightest: NDArray[Any] = pages.max(axis=-1)
@@ -108,6 +108,11 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         raise InputError(
             f"{path}: holds {values.size} different values from {values[0]:g} to {values[-1]:g}: a scan or probabilities, not a mask. "
             "Give an image of labels, such as a slice's *_mask.png."
+        )
+    if values.size > 1 and values[-1] <= LOSSY_BLACK:  # black alone comes back as one value everywhere
+        raise InputError(
+            f"{path}: nearly black, its brightest pixel {values[-1]} of 255: labels such as 0 and 1 do not survive JPEG. Save it as PNG, "
+            "or with white inside."
         )
     return brightest > max(values[-1] / 2, LOSSY_BLACK)
 
