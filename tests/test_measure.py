@@ -468,6 +468,16 @@ def test_maps_of_a_picture_are_not_measured(top: int, kind: str, values: str, tm
     assert cli.main(["measure", str(tmp_path / f"a_{kind}.png")]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and f"a_{kind}.png: {values} by its name, not a mask. Give a_mask.png" in captured.err
+    nibabel.save(nibabel.Nifti1Image(np.zeros((9, 9, 4), np.float32), MM), tmp_path / f"a_{kind}.nii.gz")
+    assert cli.main(["measure", str(tmp_path / f"a_{kind}.nii.gz")]) == 1
+    assert f"a_{kind}.nii.gz: {values} by its name, not a mask. Give a_mask.nii.gz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.mgz", "a_seg.nrrd", "a.hdr"])
+def test_formats_that_are_not_read_are_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_bytes(bytes(400))
+    assert cli.main(["measure", str(tmp_path / name)]) == 1
+    assert f"{name}: in a format that is not read. Masks are NIfTI, PNG, JPEG or TIFF" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

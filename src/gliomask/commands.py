@@ -115,7 +115,7 @@ def _read_mask(path: Path) -> tuple[Any, Any]:
     """Return a mask (z, y, x) and its affine, None for an image file."""
     from gliomask.io import read_mask
     from gliomask.io.headers import is_dicom
-    from gliomask.io.naming import map_values
+    from gliomask.io.naming import NIFTI_ENDINGS, OTHER_ENDINGS, map_values, stem_of
 
     if path.is_dir():
         raise InputError(f"{path}: a folder. Give the mask itself, such as <case>_mask.nii.gz in a case's folder of results.")
@@ -124,9 +124,12 @@ def _read_mask(path: Path) -> tuple[Any, Any]:
         raise InputError(
             f"{path}: DICOM. Masks are read from NIfTI, PNG and TIFF: give {case}_mask.nii.gz beside it, which has the same voxels."
         )
-    if not path.name.casefold().endswith((".nii", ".nii.gz")):
-        if values := map_values(path):  # where nothing was found it has as few of them as labels
-            raise InputError(f"{path}: {values} by its name, not a mask. Give {path.stem.rpartition('_')[0]}_mask.png.")
+    if values := map_values(path):  # where nothing was found it has as few of them as labels
+        stem = stem_of(path)
+        raise InputError(f"{path}: {values} by its name, not a mask. Give {stem.rpartition('_')[0]}_mask{path.name[len(stem) :]}.")
+    if path.is_file() and path.name.casefold().endswith(OTHER_ENDINGS):
+        raise InputError(f"{path}: in a format that is not read. Masks are NIfTI, PNG, JPEG or TIFF: convert it to NIfTI (.nii.gz).")
+    if not path.name.casefold().endswith(NIFTI_ENDINGS):
         return read_mask(path), None
     from gliomask.io.nifti import read_nifti_mask
 
