@@ -311,6 +311,14 @@ def test_split_writes_folds(tmp_path: Path, write_slices: Write) -> None:
     assert sorted(folds.values()) == ["0", "0", "1", "1"]
 
 
+def test_there_are_no_more_folds_than_patients(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b", min(sealed_patients())):
+        write_slices(tmp_path / "data" / name, (5,), masks=True)
+    assert run("split", tmp_path / "data", "--output", tmp_path / "folds.csv") == 1
+    assert "data: 2 patients beside 1 of the sealed test set for 5 folds. Give fewer --folds" in capsys.readouterr().err
+    assert not (tmp_path / "folds.csv").exists()
+
+
 def test_info_tells_models_and_checksums(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info") == 0
     assert re.search(r"model fast \(default\): fast\.onnx, \d+\.\d MB, checksum ok", capsys.readouterr().out)

@@ -214,7 +214,10 @@ def fold_runs(given: Path) -> Iterator[Path]:
         raise EngineError(f"{given}: taking an ensemble apart needs {error.name}. Install it: pip install 'gliomask[train]'.") from error
     with TemporaryDirectory(prefix=f"{model.path.stem}-members-") as folder:
         unpack_members(model, Path(folder))
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except InputError as error:
+            raise InputError(str(error).replace(folder, str(given))) from error
 
 
 def _runtime(options: argparse.Namespace) -> dict[str, Any]:
@@ -240,12 +243,16 @@ def calibrate(options: argparse.Namespace) -> int:
 def split(options: argparse.Namespace) -> int:
     """Divide patients into folds."""
     from gliomask.dataset import SEALED, index_dataset, make_folds, sealed_patients, write_split
+    from gliomask.sizes import counted
 
     names = {patient.name for patient in index_dataset(options.data)}
     sealed = names & sealed_patients()
+    if len(names - sealed) < options.folds:
+        aside = f" beside {len(sealed)} of the sealed test set" if sealed else ""
+        raise InputError(f"{options.data}: {counted(len(names - sealed), 'patient')}{aside} for {options.folds} folds. Give fewer --folds.")
     write_split(make_folds(names - sealed, options.folds, options.seed) | dict.fromkeys(sealed, SEALED), options.output)
     aside = f", {len(sealed)} of the sealed test set aside" if sealed else ""
-    _print(f"{len(names - sealed)} patients in {options.folds} folds{aside}: {options.output}")
+    _print(f"{counted(len(names - sealed), 'patient')} in {counted(options.folds, 'fold')}{aside}: {options.output}")
     return DONE
 
 
