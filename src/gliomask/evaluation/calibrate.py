@@ -71,7 +71,10 @@ def calibrate(
     models = fold_models(runs)
     patients, _ = held_out_patients(data, runs, models, split)
     if len({fold for fold, _ in patients}) < 2:
-        raise InputError(f"{runs}: models of one fold alone, or patients of no other; a fit is made on some folds and checked on another.")
+        raise InputError(
+            f"{runs}: models of one fold alone, or patients of no other; a fit is made on some folds and checked on another, so give two "
+            "or more."
+        )
     fold_of = {patient.name: fold for fold, patient in patients}
     segmenters: dict[str, Segmenter] = {}
     cases: list[FittingCase] = []

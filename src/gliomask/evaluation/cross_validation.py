@@ -134,7 +134,10 @@ def held_out_patients(
     counts = Counter(split[p.name] for p in usable)
     missing = {fold: count for fold, count in sorted(counts.items()) if fold not in models}
     if len(missing) == len(counts):
-        raise InputError(f"{runs}: models for fold {', '.join(sorted(models))}, but the patients are of fold {', '.join(missing)}.")
+        raise InputError(
+            f"{runs}: models for fold {', '.join(sorted(models))}, but the patients are of fold {', '.join(missing)}. Give the split "
+            "that the models were trained with (--split)."
+        )
     patients = sorted(((split[p.name], p) for p in usable if split[p.name] in models), key=lambda pair: (pair[0], pair[1].name))
     _check_models(models, patients)
     return patients, LeftOut(len(everyone) - len(usable), missing)
