@@ -388,6 +388,8 @@ class TestModelCard:
         assert model_card.agreement_rows(model)[0]["Within the 90 % interval"] == "90%"
         assert list(model_card.reliability_curves(model)) == ["Before"]
         assert model_card.training_history(model) == history[:1]
+        undefined = {"expected_dice": {"volume": CONFIDENCE["expected_dice"]["volume"] | {"spearman": None}}}
+        assert model_card.agreement_rows(replace(MODEL, scores={"confidence": undefined}))[0]["Rank correlation"] == "-"
 
     def test_record_that_says_nothing(self) -> None:
         model = replace(MODEL, scores={}, training={}, recipe="")

@@ -243,6 +243,21 @@ def test_names_that_are_no_unicode(tmp_path: Path, phantom: Volume, capsys: pyte
     assert (tmp_path / "out" / "q_udcff" / "q_udcff_mask.png").exists()
 
 
+def test_masks_of_names_that_are_no_unicode_are_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side in ("mine", "reference"):
+        folder = Path(os.fsdecode(os.fsencode(tmp_path / side) + b"/q\xff"))
+        try:
+            folder.mkdir(parents=True)
+        except OSError:
+            pytest.skip("this file system takes Unicode names only")
+        Image.fromarray(np.full((8, 8), 255, np.uint8)).save(folder / "1_mask.png")
+        (folder / "1.png").write_bytes(b"no scan")
+    output = tmp_path / "scores"
+    assert run("evaluate", tmp_path / "mine", "--reference-masks", tmp_path / "reference", "--output", output) == 0
+    assert [row["patient"] for row in rows(output / "patients.csv")] == ["q_udcff"]
+    assert "q_udcff/1.png: not an image" in (output / "report.html").read_text()
+
+
 def test_json_is_all_that_goes_to_standard_output(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
     scan = write_slices(tmp_path / "a")
     assert run("segment", scan, "--output", tmp_path / "out", "--json", "--save-probability") == 0
@@ -323,6 +338,14 @@ def test_split_writes_folds(tmp_path: Path, write_slices: Write) -> None:
     folds = {row["patient"]: row["fold"] for row in rows(tmp_path / "folds.csv")}
     assert folds.pop(sealed) == "test"
     assert sorted(folds.values()) == ["0", "0", "1", "1"]
+
+
+def test_there_are_no_more_folds_than_patients(tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b", min(sealed_patients())):
+        write_slices(tmp_path / "data" / name, (5,), masks=True)
+    assert run("split", tmp_path / "data", "--output", tmp_path / "folds.csv") == 1
+    assert "data: 2 patients beside 1 of the sealed test set for 5 folds. Give fewer --folds" in capsys.readouterr().err
+    assert not (tmp_path / "folds.csv").exists()
 
 
 def test_info_tells_models_and_checksums(capsys: pytest.CaptureFixture[str]) -> None:
@@ -442,7 +465,7 @@ def test_a_refused_second_run_leaves_the_numbers_of_the_first(tmp_path: Path, wr
     [
         (errno.ENOSPC, "Make room, or choose another --output."),
         (errno.EACCES, "Choose another --output."),
-        (errno.ENAMETOOLONG, "Give the input a shorter name."),
+        (errno.ENAMETOOLONG, "Give the input or the output a shorter name."),
     ],
 )
 def test_an_output_that_cannot_be_written_is_not_blamed_on_the_input(

@@ -1,8 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 
-from gliomask.confidence import AgreementModel, Calibration, entropy, features
+from gliomask.confidence import Agreement, AgreementModel, Calibration, entropy, features
 from gliomask.evaluation import fitting
+from gliomask.evaluation.calibrate import Calibrated, format_calibrated
 from gliomask.evaluation.fitting import FittingCase, fit_agreement, fit_calibration
 from gliomask.postprocess import Postprocessing, from_log_odds, log_odds
 
@@ -112,3 +115,18 @@ def test_fits_are_checked_on_folds_that_they_have_not_seen(monkeypatch: pytest.M
     off = {when: max(abs(bin_["mean_probability"] - bin_["tumour_share"]) for bin_ in curve) for when, curve in curves.items()}
     assert off["after"] < off["before"]
     assert fitting.summarise_predictions(predictions)["cases"] == 6
+
+
+def test_what_is_not_defined_is_none_and_no_nan() -> None:
+    one = fitting.Prediction("p", "volume", 0.8, Agreement(0.7, 0.6, 0.9))
+    other = fitting.Prediction("q", "volume", 0.8, Agreement(0.5, 0.4, 0.6))
+    for predictions in ([one], [one, other], [one, one]):
+        told = fitting.summarise_predictions(predictions)
+        assert told["spearman"] is None and told["coverage"] > 0
+    sure = [FittingCase(fold, fold, "volume", np.zeros((1, 4, 4), np.float16), np.zeros((1, 4, 4), bool)) for fold in "ab"]
+    _, found = fitting.cross_fitted(sure, [None, None])
+    assert found["calibration_error"]["before"] == {"all pixels": 0.0, "pixels with a probability of 0.01 to 0.99": None}
+    json.dumps(found, allow_nan=False)
+    calibrated = Calibrated(("a", "b"), 2, fitting.Fit(Calibration(), {}), {**found, "expected_dice": {"volume": told}})
+    assert "0.01 to 0.99: not defined before, not defined after" in format_calibrated(calibrated)
+    assert "rank correlation with the true Dice not defined" in format_calibrated(calibrated)

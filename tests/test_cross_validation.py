@@ -112,7 +112,7 @@ def test_what_weakens_the_proof_is_told(
 
 def test_a_patient_without_a_fold_is_named(data: Path, split: Path, runs: Path, write_slices: Callable[..., Path]) -> None:
     write_slices(data / "stranger", (5,), masks=True)
-    with pytest.raises(InputError, match="without a fold in the split: stranger"):
+    with pytest.raises(InputError, match="1 patient without a fold in the split: stranger"):
         cross_validate(data, runs, Protocol(split))
 
 

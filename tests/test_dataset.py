@@ -6,7 +6,18 @@ import pytest
 from PIL import Image
 
 from gliomask import InputError
-from gliomask.dataset import SEALED, divide, divide_slices, index_dataset, institution, make_folds, read_split, sealed_patients, write_split
+from gliomask.dataset import (
+    SEALED,
+    check_folds,
+    divide,
+    divide_slices,
+    index_dataset,
+    institution,
+    make_folds,
+    read_split,
+    sealed_patients,
+    write_split,
+)
 
 Write = Callable[..., Path]
 
@@ -63,8 +74,11 @@ def test_all_problems_are_in_one_error(tmp_path: Path, write_slices: Write) -> N
 def test_folders_that_are_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no patient folders"):
         index_dataset(tmp_path)
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match=r"x: no such folder\. Give the folder"):
         index_dataset(tmp_path / "x")
+    (tmp_path / "data.csv").touch()
+    with pytest.raises(InputError, match=r"data\.csv: a file\. Give the folder"):
+        index_dataset(tmp_path / "data.csv")
 
 
 @pytest.mark.parametrize(
@@ -92,11 +106,13 @@ def test_folds_are_even_over_all_and_within_institutions() -> None:
 
 
 def test_split_file_round_trips(tmp_path: Path) -> None:
-    split = make_folds(NAMES)
+    split = make_folds([*NAMES, "Doe, Jane", 'the "first"', "Zoë"])
     write_split(split, tmp_path / "s.csv")
     assert read_split(tmp_path / "s.csv") == split
     with pytest.raises(InputError, match="exists already"):
         write_split(split, tmp_path / "s.csv")
+    with pytest.raises(InputError, match=r"s\.csv.x\.csv: cannot be written \(.*\)\. Choose another --output"):
+        write_split(split, tmp_path / "s.csv" / "x.csv")
 
 
 def test_masks_of_ones_are_masks(tmp_path: Path, write_slices: Write) -> None:
@@ -107,13 +123,40 @@ def test_masks_of_ones_are_masks(tmp_path: Path, write_slices: Write) -> None:
     assert index_dataset(tmp_path)[0].load()[1].sum() == 30 * 256
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
-def test_a_file_that_is_no_split(tmp_path: Path, text: str) -> None:
-    (tmp_path / "s.csv").write_text(text)
-    with pytest.raises(InputError, match="not a split file"):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not a split file, since it is empty"),
+        (b"a,b\n1,2\n", "not a split file, since its first line is 'a,b'"),
+        (b"patient;fold\r\na;0\r\n", "not a split file, since its first line is 'patient;fold'"),
+        ("patient,fold\na,0\n".encode("utf-16"), "not a split file, since byte 0 is no UTF-8"),
+        (b"patient,fold\n\xe9,0\n", "not a split file, since byte 13 is no UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_split(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "s.csv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"s\.csv: {reason}.* Expected a CSV in UTF-8 with the columns patient,fold, separated by commas"):
         read_split(tmp_path / "s.csv")
-    with pytest.raises(InputError, match="not a split file"):
-        read_split(tmp_path / "missing.csv")
+
+
+def test_a_split_that_is_not_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.csv", tmp_path):
+        with pytest.raises(InputError, match=r"cannot be read \(.*\)\. Expected a CSV"):
+            read_split(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfpatient,fold\r\na,0\r\nb,1\r\n",
+        b"id,fold,patient,site\n7,0,a,x\n8,1,b,\n",
+        b'"patient", "fold"\n"a" , 0\n\nb,1 \n,\n',
+    ],
+    ids=["of a spreadsheet", "with more columns", "with spaces"],
+)
+def test_splits_as_programs_write_them(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "s.csv").write_bytes(content)
+    assert read_split(tmp_path / "s.csv") == {"a": "0", "b": "1"}
 
 
 @pytest.mark.parametrize(
@@ -172,10 +215,18 @@ def test_sealed_patients_are_left_out_of_any_split(tmp_path: Path, write_slices:
     assert [p.name for p in training + validation] == ["b", "a"]
 
 
-@pytest.mark.parametrize(("split", "fold", "reason"), [(SPLIT, "9", "leaves no validation"), ({"a": "0"}, "0", "without a fold.*b, c, d")])
+@pytest.mark.parametrize(
+    ("split", "fold", "reason"),
+    [(SPLIT, "9", "leaves no validation"), ({"a": "0"}, "0", "3 patients without a fold in the split: b, c, d")],
+)
 def test_splits_that_do_not_fit(four_patients: Path, split: dict[str, str], fold: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         divide(index_dataset(four_patients), split, fold)
+
+
+def test_of_many_patients_without_a_fold_some_are_named() -> None:
+    with pytest.raises(InputError, match=r"^9 patients without a fold in the split: 1, 2, 3, 4, 5, …\. Make a new one \(gliomask split"):
+        check_folds("0123456789", {"0": "1"})
 
 
 def test_a_split_by_slice_has_every_slice_once_and_patients_on_both_sides(tmp_path: Path, write_slices: Write) -> None:

@@ -102,8 +102,27 @@ def test_members_have_to_be_alike(tmp_path: Path) -> None:
     one, other = network(tmp_path / "0", 0), network(tmp_path / "1", 1, postprocessing=Postprocessing(3.0))
     with pytest.raises(InputError, match=r"fold1\.onnx: postprocessing is .* members have to be alike"):
         export_ensemble([one, other], tmp_path / "all", "ensemble")
-    with pytest.raises(InputError, match="two members or more"):
+    with pytest.raises(InputError, match=r"fold0\.onnx: the only model given; an ensemble has two members or more"):
         export_ensemble([one], tmp_path / "all", "ensemble")
+
+
+def test_an_ensemble_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gliomask.training import ensemble
+
+    members = [network(tmp_path / str(seed), seed) for seed in range(2)]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"all: .*file is a file\. Give a folder"):
+        ensemble.export_ensemble(members, tmp_path / "file" / "all", "ensemble")
+    monkeypatch.setattr(ensemble, "PARITY", -1.0)
+    with pytest.raises(ModelError, match=r"ensemble\.onnx: probabilities differ from the members' mean"):
+        ensemble.export_ensemble(members, tmp_path / "all", "ensemble")
+    assert not list((tmp_path / "all").iterdir())
+    members[1].write_bytes(b"no network")
+    record = members[1].with_suffix(".json")
+    record.write_text(replace(read_record(record), sha256=sha256_of(members[1])).to_json())
+    with pytest.raises(ModelError, match=r"fold1\.onnx: not a network"):
+        ensemble.export_ensemble(members, tmp_path / "new", "ensemble")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.fixture
@@ -221,7 +240,7 @@ def test_an_ensemble_that_saw_whom_it_would_score_is_refused(
 ) -> None:
     split.write_text("patient,fold\nTCGA_XX_0,1\nTCGA_XX_1,0\n")
     assert cli.main(["evaluate", str(data), "--cross-validation", str(ensemble), "--split", str(split)]) == 1
-    assert "0/fold0.onnx: was trained on 1 of the patients of fold 0 (TCGA_XX_1" in capsys.readouterr().err
+    assert f"gliomask: {ensemble}/0/fold0.onnx: was trained on 1 of the patients of fold 0 (TCGA_XX_1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["evaluate", "calibrate"])

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,9 @@ def test_a_patient_without_masks_is_not_scored_with_anothers(tmp_path: Path) -> 
     save_mask(tmp_path / "mine" / "p1" / "1_mask.png", 3)
     for patient in ("p1", "p2"):
         save_mask(tmp_path / "reference" / patient / "1_mask.png", 3)
-    with pytest.raises(InputError, match=r"1 reference masks without a counterpart.*\n.*p2"):
+    with pytest.raises(
+        InputError, match=r"mine: no masks for 1 reference mask, .*p2.1_mask\.png\. .* an empty one where nothing was found"
+    ):
         evaluate_masks(tmp_path / "mine", tmp_path / "reference")
 
 
@@ -99,7 +102,7 @@ def test_missing_masks_and_other_sizes_are_named(tmp_path: Path) -> None:
     save_mask(tmp_path / "mine" / "p" / "a_mask.png", 3)
     save_mask(tmp_path / "reference" / "p" / "a_mask.png", 3)
     save_mask(tmp_path / "reference" / "p" / "b_mask.png", 3)
-    with pytest.raises(InputError, match=r"1 reference masks without a counterpart.*\n.*b_mask\.png"):
+    with pytest.raises(InputError, match=r"no masks for 1 reference mask, .*b_mask\.png"):
         evaluate_masks(tmp_path / "mine", tmp_path / "reference")
     save_mask(tmp_path / "mine" / "p" / "b_mask.png", 3, size=12)
     with pytest.raises(InputError, match=r"is 12 x 12 x 1 .*10 x 10 x 1"):
@@ -107,14 +110,74 @@ def test_missing_masks_and_other_sizes_are_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_masks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no masks\. Looked for images .*the references may be NIfTI"):
+    with pytest.raises(InputError, match=r"holds no masks\. Looked for NIfTI .*; found no files"):
         evaluate_masks(tmp_path, tmp_path)
     save_nifti(tmp_path / "reference" / "c.nii.gz", 2)
     (tmp_path / "mine").mkdir()
-    with pytest.raises(InputError, match=r"mine: holds no masks\. Looked for NIfTI, as the reference masks are"):
+    (tmp_path / "mine" / "c.mgz").touch()
+    with pytest.raises(InputError, match=r"mine: holds no masks\. Looked for NIfTI, as the reference masks are; found c\.mgz\."):
         evaluate_masks(tmp_path / "mine", tmp_path / "reference")
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match=r"mine: holds no masks\. Looked for NIfTI \("):  # it is the reference masks that are not there
+        evaluate_masks(tmp_path / "reference", tmp_path / "mine")
+    with pytest.raises(InputError, match=r"x: no such folder\. Give the folder that holds the masks"):
         evaluate_masks(tmp_path / "x", tmp_path)
+    with pytest.raises(InputError, match=r"c\.mgz: a file\. Give the folder"):
+        evaluate_masks(tmp_path, tmp_path / "mine" / "c.mgz")
+
+
+def test_links_are_followed_and_named_as_they_are(tmp_path: Path) -> None:
+    # As in a datalad dataset: a patient's masks are links to files of other names, here each in a folder of its own.
+    for patient, name in product(("p1", "p2"), ("1_mask.png", "2_mask.png")):
+        save_mask(tmp_path / "mine" / patient / name, 4)
+        save_mask(tmp_path / "objects" / patient / name / "MD5E-1.png", 2)
+        (tmp_path / "links" / patient).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "links" / patient / name).symlink_to(tmp_path / "objects" / patient / name / "MD5E-1.png")
+    (tmp_path / "reference").mkdir()
+    for patient in ("p1", "p2"):
+        (tmp_path / "reference" / patient).symlink_to(tmp_path / "links" / patient)
+    save_mask(tmp_path / "reference" / ".cache" / "3_mask.png", 3)
+    (tmp_path / "reference" / "4_mask.png").mkdir()
+    evaluation = evaluate_masks(tmp_path / "mine", tmp_path / "reference")
+    assert [(p.name, sum(p.slices), p.counts.fp) for p in evaluation.patients] == [("p1", 2, 40), ("p2", 2, 40)]
+    (tmp_path / "objects" / "p1" / "1_mask.png" / "MD5E-1.png").unlink()
+    with pytest.raises(InputError, match=r"p1.1_mask\.png: a link to .*MD5E-1\.png, which is not there"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "reference")
+
+
+def test_a_closed_folder_hides_no_patient(tmp_path: Path, forbid: Callable[[Path], None]) -> None:
+    for side, patient in product(("mine", "reference"), ("p1", "p2")):
+        save_mask(tmp_path / side / patient / f"{patient}_mask.png", 4)
+    forbid(tmp_path / "reference" / "p2")
+    with pytest.raises(InputError, match=r"reference.p2: may not be read"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "reference")
+
+
+def test_all_masks_that_cannot_be_scored_are_named_together(tmp_path: Path) -> None:
+    for side, name in product(("mine", "reference"), "abcdefgh"):
+        save_nifti(tmp_path / side / f"{name}.nii.gz", 2)
+    (tmp_path / "mine" / "b.nii.gz").write_bytes((tmp_path / "mine" / "b.nii.gz").read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"^[^\n]*b\.nii\.gz: damaged[^\n]*$"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "reference")
+    (tmp_path / "reference" / "d.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"^2 problems with the masks, .*:\n  .*b\.nii\.gz: damaged.*\n  .*d\.nii\.gz: damaged.*$"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "reference")
+    for name in "aefgh":
+        (tmp_path / "mine" / f"{name}.nii.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"^5 problems with the masks, perhaps more; .*(\n  .*){5}$"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "reference")
+
+
+def test_the_same_mask_in_two_formats_is_refused(tmp_path: Path) -> None:
+    for name in ("mine/c.nii", "mine/c.nii.gz", "reference/c.nii"):
+        save_nifti(tmp_path / name, 2)
+    with pytest.raises(InputError, match=r"c\.nii\.gz and .*c\.nii have the same .*; leave one of them there"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "reference")
+
+
+def test_names_are_compared_as_they_read(tmp_path: Path) -> None:
+    for side, name in (("mine", "\u00e9_1"), ("reference", "e\u0301_1")):  # é, as Linux and as macOS write it
+        save_mask(tmp_path / side / name / "1_mask.png", 3)
+    assert [p.name for p in evaluate_masks(tmp_path / "mine", tmp_path / "reference").patients] == ["\u00e9_1"]
 
 
 def test_the_interval_holds_the_mean_and_narrows_with_patients() -> None:
@@ -172,8 +235,41 @@ def test_a_mask_named_after_its_flair_meets_the_reference_named_after_the_patien
     evaluation = evaluate_masks(tmp_path / "mine", tmp_path / "scans")
     assert [(p.name, p.slices.tp) for p in evaluation.patients] == [("p1", 2), ("p2", 3), ("p2_flair_seg", 4)]
     save_nifti(tmp_path / "mine" / "more" / "p1-t2f_mask.nii.gz", 4)  # which of the two is p1's is not guessed
-    with pytest.raises(InputError, match=r"without a counterpart.*\n.*p1_seg\.nii\.gz\n.*paired by their folder's name"):
+    with pytest.raises(InputError, match=r"no masks for 1 reference mask, .*p1_seg\.nii\.gz\. .*paired by their folder's name"):
         evaluate_masks(tmp_path / "mine", tmp_path / "scans")
+
+
+@pytest.mark.parametrize("axes", ["LPS", "PIR", "SRA"])
+def test_masks_of_one_place_are_compared_there_however_their_axes_run(tmp_path: Path, axes: str) -> None:
+    rng = np.random.default_rng(0)
+    affine = np.array([[0, 0, 5.0, -10], [2.0, 0, 0, 30], [0, -3.0, 0, 7], [0, 0, 0, 1.0]])
+    for name in ("mine", "reference"):
+        (tmp_path / name).mkdir()
+        nibabel.save(nibabel.Nifti1Image((rng.random((7, 8, 9)) < 0.3).astype(np.uint8), affine), tmp_path / name / "c.nii.gz")
+    as_stored = evaluate_masks(tmp_path / "mine", tmp_path / "reference")
+    assert as_stored.notes == ()
+    image = nibabel.load(tmp_path / "mine" / "c.nii.gz")
+    way = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(axes))
+    turned = nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine).as_reoriented(way)
+    nibabel.save(turned, tmp_path / "mine" / "c.nii.gz")
+    evaluation = evaluate_masks(tmp_path / "mine", tmp_path / "reference", pictures=True)
+    assert evaluation.patients == as_stored.patients
+    assert evaluation.notes == ("1 of 1 masks had their axes turned to their reference's by the affines; nothing was interpolated.",)
+    shifted = turned.affine.copy()
+    shifted[0, 3] += 0.5
+    nibabel.save(nibabel.Nifti1Image(np.asanyarray(turned.dataobj), shifted), tmp_path / "mine" / "c.nii.gz")
+    with pytest.raises(InputError, match="Masks have to share a grid: resample one onto the other"):
+        evaluate_masks(tmp_path / "mine", tmp_path / "reference")
+
+
+def test_labels_count_as_one(tmp_path: Path) -> None:
+    labels = np.zeros((6, 6, 3), np.float32)  # as BraTS has them: necrosis 1, oedema 2, enhancing 4
+    labels[1:4, 1:4, 1], labels[2, 2, 1], labels[3, 3, 1] = 2, 1, 4
+    for name, array in (("mine", labels), ("reference", labels > 0)):
+        (tmp_path / name).mkdir()
+        nibabel.save(nibabel.Nifti1Image(array.astype(np.float32), np.eye(4)), tmp_path / name / "c_seg.nii.gz")
+    (one,) = evaluate_masks(tmp_path / "mine", tmp_path / "reference").patients
+    assert (one.counts.tp, one.counts.fp, one.counts.fn) == (9, 0, 0)
 
 
 def test_the_axial_slices_of_a_sagittal_file_are_compared(tmp_path: Path) -> None:

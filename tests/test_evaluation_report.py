@@ -1,6 +1,8 @@
 import base64
+import errno
 import hashlib
 import json
+import os
 import re
 import sys
 from html.parser import HTMLParser
@@ -205,8 +207,31 @@ def test_files_are_replaced_and_those_of_others_are_not(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"{name}: is there already, without the report\.html of an evaluation"):
             check_output(tmp_path / f"with {name}")
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="a file"):
+    with pytest.raises(InputError, match=r"file: a file\. Give a folder"):
         check_output(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["report.html", "evaluation.json", "patients.csv"])
+def test_what_cannot_be_written_is_told_before_anything_is_scored(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scores" / name).mkdir(parents=True)
+    with pytest.raises(InputError, match=rf"{re.escape(name)}: is a folder\. Choose another --output"):
+        check_output(tmp_path / "scores")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"scores: .*file is a file\. Give a folder"):
+        check_output(tmp_path / "file" / "scores")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # to root everything is open
+    with pytest.raises(InputError, match=r"new: cannot be written .*\. Choose another --output"):
+        check_output(tmp_path / "new" / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_that_gets_full_is_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write_text", full)
+    with pytest.raises(InputError, match=r"scores: cannot be written .*Make room"):
+        write_evaluation(evaluation(), tmp_path / "scores")
 
 
 def test_what_an_interrupted_evaluation_left_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

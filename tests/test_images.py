@@ -183,6 +183,17 @@ def test_lossy_black_is_outside(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "dot_mask.jpg")[0], dot > 0)
 
 
+@pytest.mark.parametrize("quality", [75, 95])  # at lower ones nothing of the labels is left
+def test_labels_as_jpeg_are_refused_rather_than_taken_for_nothing(tmp_path: Path, quality: int) -> None:
+    Image.fromarray((np.asarray(drawn_mask()) > 0).astype(np.uint8)).save(tmp_path / "a_mask.jpg", quality=quality)
+    with pytest.raises(InputError, match=r"a_mask\.jpg: nearly black, its brightest pixel \d of 255: .* Save it as PNG"):
+        read_mask(tmp_path / "a_mask.jpg")
+    for size in ((256, 256), (123, 77)):  # what is empty stays so
+        for mode in ("L", "RGB"):
+            Image.new(mode, size).save(tmp_path / "b_mask.jpg", quality=quality)
+            assert not read_mask(tmp_path / "b_mask.jpg").any()
+
+
 def test_a_crop_around_a_resized_lesion_is_a_mask(tmp_path: Path) -> None:
     drawn_mask().crop((78, 68, 123, 113)).resize((50, 50), Image.Resampling.BILINEAR).save(tmp_path / "a_mask.png")
     assert read_mask(tmp_path / "a_mask.png").mean() == pytest.approx(np.pi * 20**2 / 45**2, rel=0.05)

@@ -149,6 +149,13 @@ def test_of_equally_long_diameters_of_a_slice_the_widest_counts() -> None:
         assert diameters(area[:, ::y, ::x].transpose(0, 2, 1)) == pytest.approx(whole)
 
 
+@pytest.mark.parametrize("degrees", [0, 5, 9, 20, 30])
+def test_which_of_equally_long_diameters_counts_is_not_for_rounding_to_say(degrees: float) -> None:
+    # Both diagonals are as long; the perpendicular of one is only 2.4 mm. Files hold affines in single precision.
+    oblique = turned(degrees).astype(np.float32).astype(np.float64)
+    assert diameters(flat("##..", "#.#.", "#..."), oblique) == (pytest.approx(np.sqrt(13)), pytest.approx(np.sqrt(13)))
+
+
 @given(st.integers(0, 10_000), st.integers(1, 7), st.integers(1, 7))
 @settings(max_examples=40, deadline=None)
 def test_diameters_agree_with_trying_everything(seed: int, height: int, width: int) -> None:
@@ -370,6 +377,8 @@ def test_small_lesions_are_removed_and_reported() -> None:
     kept, removed = remove_small(mask, MM, 0.01)  # 200, 10 and 3 voxels of 1 mm: the one of exactly 0.01 ml stays
     assert removed == Removed(1, pytest.approx(0.003))
     np.testing.assert_array_equal(kept, mask & ~boxed((5, 20, 20), np.s_[3:4, 18:19, 1:4]))
+    oblique = turned(18.0).astype(np.float32).astype(np.float64)
+    assert np.linalg.det(oblique) < 1.0 and remove_small(mask, oblique, 0.01)[1].lesions == 1
     kept, removed = remove_small(mask, MM, 1.0)
     assert not kept.any() and removed == Removed(3, pytest.approx(0.213))
     assert remove_small(np.zeros_like(mask), MM, 1.0)[1] == Removed(0, 0.0)
@@ -459,6 +468,16 @@ def test_maps_of_a_picture_are_not_measured(top: int, kind: str, values: str, tm
     assert cli.main(["measure", str(tmp_path / f"a_{kind}.png")]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and f"a_{kind}.png: {values} by its name, not a mask. Give a_mask.png" in captured.err
+    nibabel.save(nibabel.Nifti1Image(np.zeros((9, 9, 4), np.float32), MM), tmp_path / f"a_{kind}.nii.gz")
+    assert cli.main(["measure", str(tmp_path / f"a_{kind}.nii.gz")]) == 1
+    assert f"a_{kind}.nii.gz: {values} by its name, not a mask. Give a_mask.nii.gz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.mgz", "a_seg.nrrd", "a.hdr"])
+def test_formats_that_are_not_read_are_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_bytes(bytes(400))
+    assert cli.main(["measure", str(tmp_path / name)]) == 1
+    assert f"{name}: in a format that is not read. Masks are NIfTI, PNG, JPEG or TIFF" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

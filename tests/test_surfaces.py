@@ -40,6 +40,15 @@ def test_pixels_have_a_height_and_a_width_in_mm() -> None:
     assert hd95(distances) == pytest.approx(5.0)  # 4 mm down and 3 mm across
 
 
+@pytest.mark.parametrize("pixel_mm", [0.2, 0.4, 2 / 3, 1.0])
+def test_what_an_affine_in_single_precision_rounds_does_not_pass_the_tolerance(pixel_mm: float) -> None:
+    apart = round(2.0 / pixel_mm)
+    for stored in (np.float32(pixel_mm), np.nextafter(np.float32(pixel_mm), np.float32(2))):
+        distances = outline_distances(mask((0, 5, 5)), mask((0, 5, 5 + apart)), (1.0, float(stored)))
+        assert surface_dice(distances, 2.0) == 1.0
+        assert surface_dice(distances, 1.999) == 0.0
+
+
 def test_a_square_in_a_larger_one() -> None:
     # The inner 3 x 3 has an outline of 8 pixels, all 1 px from that of the 5 x 5 around it, which has 16; its corners are √2 away.
     distances = outline_distances(square(0, 6, 6, 3), square(0, 5, 5, 5))

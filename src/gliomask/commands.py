@@ -115,7 +115,7 @@ def _read_mask(path: Path) -> tuple[Any, Any]:
     """Return a mask (z, y, x) and its affine, None for an image file."""
     from gliomask.io import read_mask
     from gliomask.io.headers import is_dicom
-    from gliomask.io.naming import map_values
+    from gliomask.io.naming import NIFTI_ENDINGS, OTHER_ENDINGS, map_values, stem_of
 
     if path.is_dir():
         raise InputError(f"{path}: a folder. Give the mask itself, such as <case>_mask.nii.gz in a case's folder of results.")
@@ -124,9 +124,12 @@ def _read_mask(path: Path) -> tuple[Any, Any]:
         raise InputError(
             f"{path}: DICOM. Masks are read from NIfTI, PNG and TIFF: give {case}_mask.nii.gz beside it, which has the same voxels."
         )
-    if not path.name.casefold().endswith((".nii", ".nii.gz")):
-        if values := map_values(path):  # where nothing was found it has as few of them as labels
-            raise InputError(f"{path}: {values} by its name, not a mask. Give {path.stem.rpartition('_')[0]}_mask.png.")
+    if values := map_values(path):  # where nothing was found it has as few of them as labels
+        stem = stem_of(path)
+        raise InputError(f"{path}: {values} by its name, not a mask. Give {stem.rpartition('_')[0]}_mask{path.name[len(stem) :]}.")
+    if path.is_file() and path.name.casefold().endswith(OTHER_ENDINGS):
+        raise InputError(f"{path}: in a format that is not read. Masks are NIfTI, PNG, JPEG or TIFF: convert it to NIfTI (.nii.gz).")
+    if not path.name.casefold().endswith(NIFTI_ENDINGS):
         return read_mask(path), None
     from gliomask.io.nifti import read_nifti_mask
 
@@ -211,7 +214,10 @@ def fold_runs(given: Path) -> Iterator[Path]:
         raise EngineError(f"{given}: taking an ensemble apart needs {error.name}. Install it: pip install 'gliomask[train]'.") from error
     with TemporaryDirectory(prefix=f"{model.path.stem}-members-") as folder:
         unpack_members(model, Path(folder))
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except InputError as error:
+            raise InputError(str(error).replace(folder, str(given))) from error
 
 
 def _runtime(options: argparse.Namespace) -> dict[str, Any]:
@@ -237,12 +243,16 @@ def calibrate(options: argparse.Namespace) -> int:
 def split(options: argparse.Namespace) -> int:
     """Divide patients into folds."""
     from gliomask.dataset import SEALED, index_dataset, make_folds, sealed_patients, write_split
+    from gliomask.sizes import counted
 
     names = {patient.name for patient in index_dataset(options.data)}
     sealed = names & sealed_patients()
+    if len(names - sealed) < options.folds:
+        aside = f" beside {len(sealed)} of the sealed test set" if sealed else ""
+        raise InputError(f"{options.data}: {counted(len(names - sealed), 'patient')}{aside} for {options.folds} folds. Give fewer --folds.")
     write_split(make_folds(names - sealed, options.folds, options.seed) | dict.fromkeys(sealed, SEALED), options.output)
     aside = f", {len(sealed)} of the sealed test set aside" if sealed else ""
-    _print(f"{len(names - sealed)} patients in {options.folds} folds{aside}: {options.output}")
+    _print(f"{counted(len(names - sealed), 'patient')} in {counted(options.folds, 'fold')}{aside}: {options.output}")
     return DONE
 
 

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
-EQUAL = 1e-9
-"""Lengths that differ by a smaller share are equally long: what the order of storage changes by rounding alone."""
+EQUAL = 1e-5
+"""Lengths that differ by a smaller share are equally long: what rounding changes, such as an affine in single precision."""
 
 
 def diameters(slices: Mask, plane: NDArray[np.float64]) -> tuple[float, float, int]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.components import components
-from gliomask.diameters import diameters
+from gliomask.diameters import EQUAL, diameters
 from gliomask.errors import InputError
 from gliomask.grid import radiological
 
@@ -216,7 +216,7 @@ def remove_small(mask: Mask, affine: Affine | None, min_ml: float) -> tuple[Mask
     labels, _ = components(mask)
     sizes_ml = np.bincount(labels.ravel()) * _voxel_ml(affine)
     # A lesion of exactly the limit stays, whatever its last digit came out as.
-    small = sizes_ml < min_ml * (1.0 - 1e-9)
+    small = sizes_ml < min_ml * (1.0 - EQUAL)
     small[0] = False
     return mask & ~small[labels], Removed(int(small.sum()), float(sizes_ml[small].sum()))
 

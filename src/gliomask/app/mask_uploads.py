@@ -91,7 +91,7 @@ def _evaluated(predicted: Sequence[Named], reference: Sequence[Named]) -> Evalua
     for pair in pairs.values():
         for path in pair:
             _check_size(path)
-    scores, unit = score_pairs(pairs, nifti=not images)
+    scores, unit, turned = score_pairs(pairs, nifti=not images)
     pictures, notes = draw_pairs(pairs, scores, nifti=not images, scan_of=_scan_of(predicted, reference))
     called = {f"{f.path.parent.name}/{f.path.name}": str(f.owners) for f in (*predicted, *reference)}
     return Evaluation(
@@ -100,7 +100,7 @@ def _evaluated(predicted: Sequence[Named], reference: Sequence[Named]) -> Evalua
         unit=unit,
         pictures=pictures,
         ignored_masks=len(mine) - len(partners),
-        notes=tuple(_in_owners_words(note, called) for note in notes),
+        notes=(*turned, *(_in_owners_words(note, called) for note in notes)),
     )
 
 

@@ -62,10 +62,14 @@ def calibration_rows(model: ModelRecord) -> Rows:
     errors = model.scores.get("confidence", {}).get("calibration_error", {})
     before, after = errors.get("before", {}), errors.get("after", {})
     return [
-        {"Pixels": where[0].upper() + where[1:], "Before": f"{before[where]:.4f}", "After": f"{after[where]:.4f}"}
+        {"Pixels": where[0].upper() + where[1:], "Before": _number(before[where], 4), "After": _number(after[where], 4)}
         for where in before
         if where in after
     ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def agreement_rows(model: ModelRecord) -> Rows:
@@ -76,7 +80,7 @@ def agreement_rows(model: ModelRecord) -> Rows:
             "Case": kind.capitalize(),
             "Cases": f"{held['cases']:,}",
             "Mean error": f"{held['mean_absolute_error']:.3f}",
-            "Rank correlation": f"{held['spearman']:.2f}",
+            "Rank correlation": _number(held["spearman"], 2),
             "Within the 90 % interval": f"{held['coverage']:.0%}",
         }
         for kind, held in kinds.items()

@@ -1,11 +1,12 @@
 """The LGG MRI segmentation dataset: index, patient-level splits, batches and augmentation."""
 
 from gliomask.dataset.index import Patient, index_dataset, institution
-from gliomask.dataset.splits import SEALED, divide, divide_slices, make_folds, read_split, sealed_patients, write_split
+from gliomask.dataset.splits import SEALED, check_folds, divide, divide_slices, make_folds, read_split, sealed_patients, write_split
 
 __all__ = [
     "SEALED",
     "Patient",
+    "check_folds",
     "divide",
     "divide_slices",
     "index_dataset",

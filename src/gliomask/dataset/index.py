@@ -78,7 +78,8 @@ def index_dataset(root: Path) -> list[Patient]:
         unreadable: all problems in one message.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder. Give the folder that holds the patient folders (kaggle_3m).")
+        fault = "a file" if root.exists() else "no such folder"
+        raise InputError(f"{root}: {fault}. Give the folder that holds the patient folders (kaggle_3m).")
     inner = root / "kaggle_3m"
     folders = sorted(p for p in (inner if inner.is_dir() else root).iterdir() if p.is_dir())
     problems: list[str] = []

@@ -5,7 +5,8 @@ split by slice here, :func:`divide_slices`, is for comparison with figures that 
 """
 
 import csv
-from collections.abc import Collection, Iterable, Sequence
+import io
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -15,9 +16,16 @@ import numpy as np
 from gliomask.dataset.index import Patient, institution
 from gliomask.errors import InputError
 from gliomask.io import write_text
+from gliomask.io.writing import blaming_output
+from gliomask.sizes import counted
 
 SEALED = "test"
 """The fold of the patients that nothing may be trained on or tuned to."""
+
+EXPECTED = "Expected a CSV in UTF-8 with the columns patient,fold, separated by commas."
+
+SHOWN_CHARACTERS, SHOWN_PATIENTS = 60, 5
+"""What a message shows of a line and of a list."""
 
 
 def make_folds(patients: Iterable[str], folds: int = 5, seed: int = 0) -> dict[str, str]:
@@ -45,13 +53,19 @@ def read_split(path: Path | None = None) -> dict[str, str]:
     """
     source = resources.files("gliomask.dataset").joinpath("lgg_folds.csv") if path is None else path
     try:
-        rows = csv.DictReader(source.read_text(encoding="utf-8").splitlines())
-        if not {"patient", "fold"} <= set(rows.fieldnames or ()):
-            raise KeyError("patient,fold")
-        lines = [(row["patient"], row["fold"]) for row in rows]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: not a split file ({error!r}); expected a CSV with columns patient,fold.") from error
-    if lacking := [f"{patient},{fold or ''}" for patient, fold in lines if not patient or not fold]:
+        text = source.read_text(encoding="utf-8-sig")  # spreadsheets put a mark before UTF-8
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: not a split file, since byte {error.start} is no UTF-8. {EXPECTED}") from error
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror or error}). {EXPECTED}") from error
+    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    if not {"patient", "fold"} <= set(rows.fieldnames or ()):
+        first = text.partition("\n")[0].strip()
+        found = f"its first line is '{first[:SHOWN_CHARACTERS]}'" if first else "it is empty"
+        raise InputError(f"{source}: not a split file, since {found}. {EXPECTED}")
+    cells = [((row["patient"] or "").strip(), (row["fold"] or "").strip()) for row in rows]
+    lines = [(patient, fold) for patient, fold in cells if patient or fold]  # spreadsheets leave rows of empty cells
+    if lacking := [f"{patient},{fold}" for patient, fold in lines if not patient or not fold]:
         raise InputError(f"{source}: the line '{lacking[0]}' lacks its patient or its fold. Give every patient one fold.")
     split = dict(lines)
     if twice := [patient for patient, fold in lines if split[patient] != fold]:
@@ -65,11 +79,30 @@ def write_split(split: dict[str, str], path: Path) -> None:
     Raises
     ------
     InputError
-        The file exists already.
+        The file exists already, or cannot be written.
     """
     if path.exists():
         raise InputError(f"{path}: exists already. Remove it, or choose another --output.")
-    write_text("".join(f"{patient},{fold}\n" for patient, fold in [("patient", "fold"), *sorted(split.items())]), path)
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("patient", "fold"), *sorted(split.items())])
+    with blaming_output(path):
+        write_text(table.getvalue(), path)
+
+
+def check_folds(patients: Iterable[str], split: Mapping[str, str]) -> None:
+    """Make sure that the split has a fold for every patient.
+
+    Raises
+    ------
+    InputError
+        It has none for some.
+    """
+    if unknown := sorted(set(patients) - set(split)):
+        named = ", ".join(unknown[:SHOWN_PATIENTS]) + (", …" if len(unknown) > SHOWN_PATIENTS else "")
+        raise InputError(
+            f"{counted(len(unknown), 'patient')} without a fold in the split: {named}. Make a new one (gliomask split DATA --output FILE), "
+            "and give it with --split."
+        )
 
 
 @cache
@@ -92,8 +125,7 @@ def divide(
         A patient stands in no fold, *allowed* names a patient that is not there, or one of the two
         parts is empty.
     """
-    if unknown := sorted({p.name for p in patients} - set(split)):
-        raise InputError(f"patients without a fold in the split: {', '.join(unknown)}. Make a new one: gliomask split DATA.")
+    check_folds((p.name for p in patients), split)
     usable = _usable(patients, {name for name, fold in split.items() if fold == SEALED}, allowed)
     training = [p for p in usable if split[p.name] != held_out]
     validation = [p for p in usable if split[p.name] == held_out]

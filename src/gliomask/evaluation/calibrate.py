@@ -71,7 +71,10 @@ def calibrate(
     models = fold_models(runs)
     patients, _ = held_out_patients(data, runs, models, split)
     if len({fold for fold, _ in patients}) < 2:
-        raise InputError(f"{runs}: models of one fold alone; a fit is made on some folds and checked on another, so give two or more.")
+        raise InputError(
+            f"{runs}: models of one fold alone, or patients of no other; a fit is made on some folds and checked on another, so give two "
+            "or more."
+        )
     fold_of = {patient.name: fold for fold, patient in patients}
     segmenters: dict[str, Segmenter] = {}
     cases: list[FittingCase] = []
@@ -134,11 +137,16 @@ def format_calibrated(calibrated: Calibrated) -> str:
         f"  0.5 becomes {fitted.threshold:.3f}",
     ]
     before, after = report["calibration_error"]["before"], report["calibration_error"]["after"]
-    lines += [f"  expected calibration error, {where}: {before[where]:.4f} before, {after[where]:.4f} after" for where in before]
+    for where in before:
+        lines.append(f"  expected calibration error, {where}: {_told(before[where], 4)} before, {_told(after[where], 4)} after")
     for kind, held in report["expected_dice"].items():
         lines += [
             f"expected Dice of a {kind}, {held['cases']} cases in which something is marked",
-            f"  rank correlation with the true Dice {held['spearman']:.3f}, mean absolute error {held['mean_absolute_error']:.3f}",
+            f"  rank correlation with the true Dice {_told(held['spearman'])}, mean absolute error {held['mean_absolute_error']:.3f}",
             f"  90 % intervals hold for {100 * held['coverage']:.1f} %, mean width {held['mean_width']:.3f}",
         ]
     return "\n".join(lines)
+
+
+def _told(value: float | None, digits: int = 3) -> str:
+    return "not defined" if value is None else f"{value:.{digits}f}"

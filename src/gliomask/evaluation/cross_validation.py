@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from gliomask.dataset import SEALED, Patient, index_dataset, read_split, sealed_patients
+from gliomask.dataset import SEALED, Patient, check_folds, index_dataset, read_split, sealed_patients
 from gliomask.errors import InputError
 from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.protocol import Progress, Protocol, Scored, no_progress, pictures_of, pooled_by_role, score_patient
@@ -127,15 +127,17 @@ def held_out_patients(
     """
     split = read_split(split_file)
     everyone = index_dataset(data)
-    if unknown := [p.name for p in everyone if p.name not in split]:
-        raise InputError(f"patients without a fold in the split: {', '.join(unknown)}. Make a new one: gliomask split DATA.")
+    check_folds((p.name for p in everyone), split)
     usable = [p for p in everyone if split[p.name] != SEALED and p.name not in sealed_patients()]
     if not usable:
         raise InputError(f"{data}: none of its {len(everyone)} patients is in a fold of the cross-validation.")
     counts = Counter(split[p.name] for p in usable)
     missing = {fold: count for fold, count in sorted(counts.items()) if fold not in models}
     if len(missing) == len(counts):
-        raise InputError(f"{runs}: models for fold {', '.join(sorted(models))}, but the patients are of fold {', '.join(missing)}.")
+        raise InputError(
+            f"{runs}: models for fold {', '.join(sorted(models))}, but the patients are of fold {', '.join(missing)}. Give the split "
+            "that the models were trained with (--split)."
+        )
     patients = sorted(((split[p.name], p) for p in usable if split[p.name] in models), key=lambda pair: (pair[0], pair[1].name))
     _check_models(models, patients)
     return patients, LeftOut(len(everyone) - len(usable), missing)

@@ -10,6 +10,7 @@ from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.plots import require_matplotlib
 from gliomask.evaluation.report import MARK, evaluation_page
 from gliomask.io import write_text
+from gliomask.io.writing import blaming_output, check_can_be_folder
 
 PAGE, RECORD, TABLE = "report.html", "evaluation.json", "patients.csv"
 
@@ -20,14 +21,15 @@ def check_output(folder: Path) -> None:
     Raises
     ------
     InputError
-        A file is in the way, a report in the folder is none of an evaluation, or there is a record or a table
-        without a report, which then is somebody else's.
+        A file is in the way or a folder of a file's name, the folder may not be written to, a report in it is none of an
+        evaluation, or there is a record or a table without a report, which then is somebody else's.
     EngineError
         The extra for the plots is not installed.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: a file. Give a folder for --output.")
+    check_can_be_folder(folder)
     page = folder / PAGE
+    if taken := [path for name in (PAGE, RECORD, TABLE) if (path := folder / name).is_dir()]:
+        raise InputError(f"{taken[0]}: is a folder. Choose another --output.")
     if page.exists() and MARK not in page.read_text(encoding="utf-8", errors="replace"):
         raise InputError(f"{page}: is there already and is no report of an evaluation. Choose another --output.")
     if not page.exists() and (foreign := [path for name in (RECORD, TABLE) if (path := folder / name).exists()]):
@@ -45,12 +47,14 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     """
     check_output(folder)
     content = evaluation.as_json()
-    write_text(evaluation_page(evaluation), folder / PAGE)  # first: what an interruption leaves is known as an evaluation's by it
-    write_text(json.dumps(content, indent=2) + "\n", folder / RECORD)
+    page = evaluation_page(evaluation)
     table = io.StringIO()
     rows = content["patients"]
-    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(table.getvalue(), folder / TABLE)
+    with blaming_output(folder):
+        write_text(page, folder / PAGE)  # first: what an interruption leaves is known as an evaluation's by it
+        write_text(json.dumps(content, indent=2) + "\n", folder / RECORD)
+        writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(table.getvalue(), folder / TABLE)
     return [folder / name for name in (PAGE, RECORD, TABLE)]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, features
 from gliomask.evaluation.calibration import ALL_PIXELS, in_doubt, pooled, reliabilities
+from gliomask.evaluation.scores import finite
 from gliomask.grid import assumed_pixel_mm
 from gliomask.metrics import confusion, dice
 from gliomask.postprocess import Postprocessing, final_mask, log_odds, slice_distance_mm
@@ -184,20 +185,25 @@ def cross_fitted(cases: Sequence[FittingCase], rows: Sequence[Row | None]) -> tu
                 predictions.append(Prediction(case.patient, case.kind, row[1], fitted.agreement[case.kind].estimate(row[0])))
     whole = {"before": pooled(before), "after": pooled(after)}
     return predictions, {
-        "calibration_error": {name: {where: r.expected_calibration_error for where, r in found.items()} for name, found in whole.items()},
+        "calibration_error": {
+            name: {where: finite(r.expected_calibration_error) for where, r in found.items()} for name, found in whole.items()
+        },
         "reliability": {name: found[ALL_PIXELS].as_json()["curve"] for name, found in whole.items() if found},
     }
 
 
 def summarise_predictions(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Return how expected Dice and true Dice go together: rank correlation, the interval's coverage and width, the mean absolute error."""
+    """Return how expected Dice and true Dice go together: rank correlation, the interval's coverage and width, the mean absolute error.
+
+    The correlation is Spearman's, equal ones having the mean of their ranks; None where either Dice is the same for all cases.
+    """
     from scipy.stats import spearmanr  # wanted for evaluation alone
 
     true = np.array([p.dice for p in predictions])
     expected, low, high = (np.array([getattr(p.agreement, name) for p in predictions]) for name in ("expected_dice", "low", "high"))
     return {
         "cases": len(predictions),
-        "spearman": float(spearmanr(true, expected).statistic),
+        "spearman": float(spearmanr(true, expected).statistic) if np.ptp(true) > 0 and np.ptp(expected) > 0 else None,
         "coverage": float(np.mean((low <= true) & (true <= high))),
         "mean_width": float(np.mean(high - low)),
         "mean_absolute_error": float(np.abs(true - expected).mean()),

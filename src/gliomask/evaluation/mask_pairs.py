@@ -18,11 +18,15 @@ CORNER_TOLERANCE_MM = 0.1
 
 @dataclass(frozen=True, eq=False)
 class MaskPair:
-    """Two masks ``(z, y, x)``, bool, as their files have them, and the affine they share; None where they have no geometry."""
+    """Two masks ``(z, y, x)``, bool, as the reference's file has them, and the affine they share; None where they have no geometry.
+
+    ``turned`` says that the predicted mask's file has its axes in another order or direction.
+    """
 
     predicted: NDArray[np.bool_]
     reference: NDArray[np.bool_]
     affine: NDArray[np.float64] | None = None
+    turned: bool = False
 
     @property
     def pixel_mm(self) -> tuple[float, float] | None:
@@ -50,6 +54,8 @@ class MaskPair:
 def read_pair(mine: Path, theirs: Path) -> MaskPair:
     """Return a predicted mask and its reference, both NIfTI or both images.
 
+    NIfTI masks whose affines put the same voxels in the same places fit together, whatever the order and direction of their axes.
+
     Raises
     ------
     InputError
@@ -69,10 +75,16 @@ def _read_nifti(mine: Path, theirs: Path) -> MaskPair:
     from gliomask.io.nifti import read_nifti_mask  # nibabel: half a second that image masks need not wait for
 
     (predicted, affine), (reference, expected) = read_nifti_mask(mine), read_nifti_mask(theirs)
+    if affine is not None and expected is not None:
+        if _apart_mm(predicted, affine, reference, expected) <= CORNER_TOLERANCE_MM:
+            return MaskPair(predicted, reference, expected)
+        turned, moved = _turned(predicted, affine, expected)
+        if _apart_mm(turned, moved, reference, expected) <= CORNER_TOLERANCE_MM:
+            return MaskPair(turned, reference, expected, turned=True)
     if predicted.shape != reference.shape:
         raise InputError(
             f"{mine}: is {sizes(predicted.shape)} voxels (x, y, z), its reference {theirs} {sizes(reference.shape)}. "
-            "Masks have to share a grid."
+            "Masks have to share a grid: resample one onto the other."
         )
     if affine is None and expected is None:
         return MaskPair(predicted, reference)
@@ -81,12 +93,27 @@ def _read_nifti(mine: Path, theirs: Path) -> MaskPair:
         raise InputError(
             f"{without}: a mask of image files, without geometry, and {other} has one. Masks have to share a grid: give both as images."
         )
-    if (apart_mm := corners_apart_mm(predicted.shape, affine, expected)) > CORNER_TOLERANCE_MM:
-        raise InputError(
-            f"{mine}: lies up to {apart_mm:.3g} mm from its reference {theirs} by the affines, although both have the same size. Masks "
-            "have to share a grid: resample one onto the other, or mend the header."
-        )
-    return MaskPair(predicted, reference, expected)
+    apart_mm = corners_apart_mm(predicted.shape, affine, expected)
+    raise InputError(
+        f"{mine}: lies up to {apart_mm:.3g} mm from its reference {theirs} by the affines, although both have the same size. Masks "
+        "have to share a grid: resample one onto the other, or mend the header."
+    )
+
+
+def _apart_mm(one: NDArray[np.bool_], affine: NDArray[np.float64], other: NDArray[np.bool_], expected: NDArray[np.float64]) -> float:
+    """Return how far the corners of two masks lie apart at the most; infinitely far where they differ in size."""
+    return corners_apart_mm(one.shape, affine, expected) if one.shape == other.shape else float("inf")
+
+
+def _turned(
+    mask: NDArray[np.bool_], affine: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return a mask with its axes in the order and direction nearest to those of another affine, and its own affine then."""
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+
+    way = ornt_transform(io_orientation(affine), io_orientation(wanted))
+    array = mask.transpose(2, 1, 0)
+    return apply_orientation(array, way).transpose(2, 1, 0), affine @ inv_ornt_aff(way, array.shape)
 
 
 def corners_apart_mm(shape: tuple[int, ...], one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -13,7 +13,7 @@ from gliomask.evaluation.mask_pairs import CORNER_TOLERANCE_MM, MaskPair, corner
 from gliomask.evaluation.outcome import CasePicture
 from gliomask.evaluation.pictures import case_picture, largest_slice
 from gliomask.io import read_image
-from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, folder_name, is_image, is_nifti, natural_key, stem_of
+from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, folder_name, is_image, is_nifti, natural_key, printable, stem_of
 from gliomask.volume import Volume
 
 FLAIR_SUFFIX = re.compile(r"[_-](t2_?flair|flair|t2f)$", re.IGNORECASE)
@@ -69,7 +69,7 @@ def _flair(files: Files, pair: MaskPair, scan_of: ScanOf) -> tuple[NDArray[Any] 
             return pair.axial(_read_scan(scan, pair)), ""
         except GliomaskError as error:
             # With its folder: slices of several patients may bear one name.
-            problem = problem or str(error).replace(str(scan), f"{folder_name(scan.parent)}/{scan.name}")
+            problem = problem or str(error).replace(str(scan), printable(f"{folder_name(scan.parent)}/{scan.name}"))
     return None, problem
 
 

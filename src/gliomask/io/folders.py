@@ -35,12 +35,14 @@ class Below:
         return chain.from_iterable(self.folders.values())
 
 
-def look_below(root: Path) -> Below:
+def look_below(root: Path, *, results: bool = False) -> Below:
     """Return what lies in and below a folder, hidden folders and earlier results being passed over.
 
     Links to folders are followed. A folder that is reached twice counts once, by its own place
     rather than by a link to it, so that links in a circle come to an end; links to a folder above the
     one that was given are not followed.
+
+    With *results* earlier results are looked into too, and BIDS datasets as any other folder.
     """
     folders: dict[Path, list[Path]] = {}
     datasets: list[Path] = []
@@ -54,7 +56,7 @@ def look_below(root: Path) -> Below:
                 continue
             seen.add(real)
             inside = sorted(folder.iterdir(), key=lambda p: natural_key(p.name))
-            if is_bids(folder):
+            if not results and is_bids(folder):
                 datasets.append(folder)
                 continue
             inner = [p for p in inside if p.is_dir() and not p.name.startswith(".")]
@@ -62,7 +64,7 @@ def look_below(root: Path) -> Below:
         except OSError as error:
             refused[folder] = closed(folder, error)
             continue
-        if not is_result(folder):
+        if results or not is_result(folder):
             folders[folder] = files
         for p in inner:
             (waiting.append if p.is_symlink() else waiting.appendleft)(p)

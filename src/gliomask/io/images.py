@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from gliomask.errors import InputError
+from gliomask.io.access import lost
 from gliomask.io.silence import unwarned
 
 MAX_PIXELS = 256 * 1024 * 1024
@@ -74,7 +75,7 @@ def read_image(path: Path, content: io.BytesIO | None = None, *, max_pixels: int
                 low_bytes = _low_bytes(path, content, page, number)
                 pages.append(_page(page, low_bytes))
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror}).") from error
+        raise InputError(lost(path) or f"{path}: cannot be opened ({error.strerror}).") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image that can be read. Expected PNG, JPEG or TIFF.") from error
     except (Image.DecompressionBombError, MemoryError) as error:
@@ -93,7 +94,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises
     ------
     InputError
-        As :func:`read_image`, a scan or probabilities by its greys, or a mask that transparency alone shows.
+        As :func:`read_image`, a scan or probabilities by its greys, a mask that transparency alone shows, or labels as JPEG.
     """
     pages, notes = read_image(path)
     brightest: NDArray[Any] = pages.max(axis=-1)
@@ -107,6 +108,11 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         raise InputError(
             f"{path}: holds {values.size} different values from {values[0]:g} to {values[-1]:g}: a scan or probabilities, not a mask. "
             "Give an image of labels, such as a slice's *_mask.png."
+        )
+    if values.size > 1 and values[-1] <= LOSSY_BLACK:  # black alone comes back as one value everywhere
+        raise InputError(
+            f"{path}: nearly black, its brightest pixel {values[-1]} of 255: labels such as 0 and 1 do not survive JPEG. Save it as PNG, "
+            "or with white inside."
         )
     return brightest > max(values[-1] / 2, LOSSY_BLACK)
 

@@ -21,7 +21,7 @@ PNG_LEVEL = 1
 ADVICE = {
     errno.ENOSPC: "Make room, or choose another --output.",
     errno.EDQUOT: "Make room, or choose another --output.",
-    errno.ENAMETOOLONG: "Give the input a shorter name.",
+    errno.ENAMETOOLONG: "Give the input or the output a shorter name.",
 }
 """What to do where the system refuses to write, by its reason; for all others, choose another output."""
 
@@ -29,6 +29,31 @@ ADVICE = {
 def cannot_write(path: Path, error: OSError) -> InputError:
     """Return the error to raise where the system refuses to write, which blames the output and not the input."""
     return InputError(f"{path}: cannot be written ({error.strerror or error}). {ADVICE.get(error.errno or 0, 'Choose another --output.')}")
+
+
+@contextmanager
+def blaming_output(path: Path) -> Iterator[None]:
+    """Name *path* as what cannot be written where the system refuses something in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def check_can_be_folder(path: Path) -> None:
+    """Make sure that *path* is or can be made a folder to write into, before hours of work depend on it.
+
+    Raises
+    ------
+    InputError
+        It is a file or below one, or may not be written to.
+    """
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        fault = "a file" if there == path else f"{there} is a file"
+        raise InputError(f"{path}: {fault}. Give a folder for --output.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be written ({there} is read-only for you). Choose another --output.")
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from gliomask.engine import OnnxEngine
 from gliomask.errors import InputError, ModelError
-from gliomask.io import atomic_path, write_text
+from gliomask.io import write_text
+from gliomask.io.writing import atomic_path, blaming_output, check_can_be_folder
 from gliomask.models import ModelRecord, find_model, sha256_of
 from gliomask.training.members import PROVENANCE, UNCALIBRATED
 from gliomask.training.parity import drawn_slices
@@ -32,7 +33,8 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
     Raises
     ------
     InputError
-        There are fewer than two members, they differ in what they take in, or there is a model of that name.
+        There are fewer than two members, they differ in what they take in, there is a model of that name, or *folder* cannot be
+        written to.
     ModelError
         A member cannot be used, or the ensemble's probabilities differ from their mean by more than :data:`PARITY`.
     """
@@ -41,11 +43,13 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
     path = folder / f"{name}.onnx"
     if path.exists() or path.with_suffix(".json").exists():
         raise InputError(f"{path}: there is a model of that name. Remove it, or choose another --name or --output.")
+    check_can_be_folder(folder)
     size = records[0].input_size
     slices = drawn_slices(records[0].normalisation, size, len(records[0].channels))
     wanted: NDArray[np.float32] = np.mean([OnnxEngine(record.path).run(slices) for record in records], axis=0)
-    with atomic_path(path) as temporary:
-        onnx.save(_merged([onnx.load(record.path) for record in records]), temporary)
+    merged = _merged([onnx.load(record.path) for record in records])
+    with blaming_output(path), atomic_path(path) as temporary:
+        onnx.save(merged, temporary)
         difference = float(np.abs(OnnxEngine(temporary).run(slices) - wanted).max())
         if difference > PARITY:
             raise ModelError(f"{path}: probabilities differ from the members' mean by {difference:.2g}; at most {PARITY:g} is accepted.")
@@ -82,7 +86,7 @@ def _member(record: ModelRecord) -> dict[str, Any]:
 
 def _check_alike(records: Sequence[ModelRecord]) -> None:
     if len(records) < 2:
-        raise InputError("an ensemble has two members or more.")
+        raise InputError(f"{records[0].path}: the only model given; an ensemble has two members or more.")
     for record in records[1:]:
         for what in ("channels", "input_size", "size_multiple", "normalisation", "postprocessing"):
             mine, first = getattr(record, what), getattr(records[0], what)
