@@ -116,6 +116,16 @@ def test_a_patient_without_a_fold_is_named(data: Path, split: Path, runs: Path, 
         cross_validate(data, runs, Protocol(split))
 
 
+def test_calibrate_tells_before_its_work_what_it_cannot_write(
+    data: Path, split: Path, runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # nothing is read-only for root
+    monkeypatch.setattr("gliomask.evaluation.calibrate.calibrate", lambda *_: pytest.fail("worked for nothing"))
+    record = runs / "run-a" / "fast.json"
+    assert cli.main(["calibrate", str(data), "--cross-validation", str(runs), "--split", str(split), "--write", str(record)]) == 1
+    assert f"{record.parent}: cannot be written" in capsys.readouterr().err
+
+
 def test_calibrate_writes_what_it_fitted(data: Path, split: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = runs / "run-a" / "fast.json"
     command = ["calibrate", str(data), "--cross-validation", str(runs), "--split", str(split)]

@@ -104,6 +104,8 @@ def test_members_have_to_be_alike(tmp_path: Path) -> None:
         export_ensemble([one, other], tmp_path / "all", "ensemble")
     with pytest.raises(InputError, match=r"fold0\.onnx: the only model given; an ensemble has two members or more"):
         export_ensemble([one], tmp_path / "all", "ensemble")
+    with pytest.raises(InputError, match=r"fold0\.onnx: the same network as .*fold0\.onnx, which would count twice"):
+        export_ensemble([one, one], tmp_path / "all", "ensemble")
 
 
 def test_an_ensemble_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,10 +228,12 @@ def _runtime(options: argparse.Namespace) -> dict[str, Any]:
 def calibrate(options: argparse.Namespace) -> int:
     """Fit calibration and expected Dice."""
     from gliomask.evaluation.calibrate import calibrate, format_calibrated, write_to_records
+    from gliomask.io.writing import check_can_be_folder
     from gliomask.models import read_record
 
-    for path in options.write:
-        read_record(path)  # before the long work, not after it
+    for path in options.write:  # before the long work, not after it
+        read_record(path)
+        check_can_be_folder(path.parent)
     with fold_runs(options.cross_validation) as runs:
         calibrated = calibrate(options.data, runs, options.split, options.threads, _progress_bar(options.json))
     _print(json.dumps(calibrated.as_json(), indent=2) if options.json else format_calibrated(calibrated))

@@ -33,8 +33,8 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
     Raises
     ------
     InputError
-        There are fewer than two members, they differ in what they take in, there is a model of that name, or *folder* cannot be
-        written to.
+        There are fewer than two members, one is given twice, they differ in what they take in, there is a model of that name, or
+        *folder* cannot be written to.
     ModelError
         A member cannot be used, or the ensemble's probabilities differ from their mean by more than :data:`PARITY`.
     """
@@ -87,6 +87,10 @@ def _member(record: ModelRecord) -> dict[str, Any]:
 def _check_alike(records: Sequence[ModelRecord]) -> None:
     if len(records) < 2:
         raise InputError(f"{records[0].path}: the only model given; an ensemble has two members or more.")
+    known: dict[str, ModelRecord] = {}
+    for record in records:
+        if (same := known.setdefault(record.sha256, record)) is not record:
+            raise InputError(f"{record.path}: the same network as {same.path}, which would count twice. Give each once.")
     for record in records[1:]:
         for what in ("channels", "input_size", "size_multiple", "normalisation", "postprocessing"):
             mine, first = getattr(record, what), getattr(records[0], what)
