@@ -83,6 +83,11 @@ class Cohort(NamedTuple):
     runs: Path
     epochs: int
 
+    @classmethod
+    def of_options(cls, options: argparse.Namespace) -> "Cohort":
+        """Return what a command line names, see :func:`make_parser`."""
+        return cls(index_dataset(options.data), read_split(), options.runs, options.epochs)
+
     def of(self, fold: str) -> list[Patient]:
         """Return a fold's patients."""
         return divide(self.patients, self.split, fold)[1]
@@ -99,25 +104,27 @@ class Cohort(NamedTuple):
 
 def main() -> None:
     """Read the command line and print the table."""
-    cohort, folds = read_arguments(__doc__, ["3", "4"])
+    slugs = [variant.slug for variant in VARIANTS]
+    parser = make_parser(__doc__, ["3", "4"])
+    parser.add_argument("--variants", nargs="+", default=slugs, choices=slugs, help="which to compare with the recipe (default: all)")
+    options = parser.parse_args()
+    cohort, folds = Cohort.of_options(options), options.folds
     print_head(HEADINGS)
     reference = variant_scores(cohort, folds, AS_IT_IS)
     print_row(["", AS_IT_IS.words, size(AS_IT_IS), *cells(reference, reference)])
-    for variant in VARIANTS:
+    for variant in (v for v in VARIANTS if v.slug in options.variants):
         print_row([variant.choice, variant.words, size(variant), *cells(variant_scores(cohort, folds, variant), reference)])
 
 
-def read_arguments(description: str, folds: Sequence[str]) -> tuple[Cohort, Sequence[str]]:
-    """Return what the command line asks for: the dataset with its networks, and the folds to hold out, *folds* unless it names any."""
+def make_parser(description: str, folds: Sequence[str]) -> argparse.ArgumentParser:
+    """Return a parser of what :meth:`Cohort.of_options` takes, and of the folds to hold out, *folds* unless any are named."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("data", type=Path, help="the dataset's folder")
     parser.add_argument("runs", type=Path, help="where networks are kept")
-    split = read_split()
-    known = sorted(set(split.values()) - {SEALED})
+    known = sorted(set(read_split().values()) - {SEALED})
     parser.add_argument("--folds", nargs="+", default=folds, choices=known, help="folds to hold out, one after the other")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each training (default: %(default)s)")
-    options = parser.parse_args()
-    return Cohort(index_dataset(options.data), split, options.runs, options.epochs), options.folds
+    return parser
 
 
 def size(variant: Variant) -> str:

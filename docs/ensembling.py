@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from ablation import AS_IT_IS, Cohort, Scores, cells, read_arguments, scores
+from ablation import AS_IT_IS, Cohort, Scores, cells, make_parser, scores
 from markdown_table import print_head, print_row
 
 from gliomask.models import ModelRecord
@@ -30,7 +30,8 @@ HEADINGS = (
 
 def main() -> None:
     """Read the command line and print the table."""
-    cohort, folds = read_arguments(__doc__, ["0", "1", "2", "3", "4"])
+    options = make_parser(__doc__, ["0", "1", "2", "3", "4"]).parse_args()
+    cohort, folds = Cohort.of_options(options), options.folds
     members = {fold: [cohort.trained(AS_IT_IS, fold, other) for other in folds if other != fold] for fold in folds}
     print_head(HEADINGS)
     reference = scores(cohort, {fold: cohort.trained(AS_IT_IS, fold) for fold in folds})

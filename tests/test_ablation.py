@@ -68,7 +68,8 @@ def test_each_fold_is_scored_by_networks_that_saw_neither_it_nor_one_of_the_othe
     asked = [str(n) for n in range(3)]
     cohort = SimpleNamespace(trained=lambda variant, *without: SimpleNamespace(without=set(without), path=frozenset(without)))
     scored: list[dict[str, Any]] = []
-    monkeypatch.setattr(ensembling, "read_arguments", lambda description, folds: (cohort, asked))
+    monkeypatch.setattr(ensembling.Cohort, "of_options", lambda options: cohort)
+    monkeypatch.setattr("sys.argv", ["ensembling.py", "data", "runs", "--folds", *asked])
     monkeypatch.setattr(ensembling, "scores", lambda cohort, models: scored.append(models))
     monkeypatch.setattr(ensembling, "cells", lambda found, reference: [])
     monkeypatch.setattr(ensembling, "export_ensemble", lambda paths, folder, name: SimpleNamespace(members=paths))
