@@ -102,7 +102,7 @@ def test_the_page_tells_what_was_found(write_case: Write) -> None:
     assert f"FLAIR abnormality of {millilitres:.1f} ml marked in 5 of 12 slices." in shown
     assert "It is one lesion, on the patient's right." in shown
     assert "Highest probability of a voxel: 0.75." in shown and "not the probability of a tumour" in shown
-    assert "No expected Dice: this is neither one slice nor a whole head." in shown
+    assert "Expected Dice not known: this is neither one slice nor a whole head." in shown
     lesion = json.loads((folder / "result.json").read_text())["measurements"]["lesions"][0]
     diameters = f"{lesion['longest_axial_diameter_mm']:.1f} × {lesion['perpendicular_mm']:.1f}"  # noqa: RUF001 - as it stands there
     assert shown.count(diameters) == 2  # above the table and in it
@@ -162,7 +162,7 @@ def test_a_single_slice(write_case: Write) -> None:
         ),
         (
             {"confidence": None, "confidence_reason": "nothing is marked"},
-            "No expected Dice: nothing is marked.",
+            "Expected Dice not known: nothing is marked.",
         ),
         (
             {"satellites": 2, "largest_satellites": [{"voxels": 9, "volume_ml": 1.5, "slice_range": [4, 5], "laterality": "left"}]},

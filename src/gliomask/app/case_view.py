@@ -55,10 +55,10 @@ def _show(desk: Desk, number: str) -> None:
         settings = _ask(found.result, several=_is_volume(found))
     cut = found.at(settings.threshold, all_lesions=settings.all_lesions)
     summary = summary_of(cut)
+    if cut.found and cut.confidence_reason:
+        controls.caption(f"Expected agreement with an expert not known: {cut.confidence_reason}.")  # here it moves no picture when it comes
     with sentence:
         st.header(headline(summary, cut.confidence), anchor=False)
-        if cut.found and cut.confidence_reason:
-            st.caption(f"No expected agreement with an expert: {cut.confidence_reason}.")
         _tell_reference(found, cut)
     with stage:
         failed = st.session_state.get("viewer failed", "") if _is_volume(found) else "one slice"

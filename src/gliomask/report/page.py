@@ -253,7 +253,7 @@ def _confidence(content: Record) -> Iterator[str]:
         expected, low, high = bounds
         yield f"Expected Dice with an expert's outline: {expected:.2f} (90 % interval {low:.2f} to {high:.2f})."
     else:
-        yield f"No expected Dice: {content.get('confidence_reason', 'none was measured for such a result')}."
+        yield f"Expected Dice not known: {content.get('confidence_reason', 'none was measured for such a result')}."
 
 
 def _notes(content: Record, with_identifiers: bool) -> str:
