@@ -145,7 +145,7 @@ def drop(visit: Visit, *files: dict[str, Any]) -> None:
 
 
 def pictures_are_there(page: "sync_api.Page") -> None:
-    """Wait until the case's pictures are fetched; the server forgets them when another case is shown."""
+    """Wait until the case's pictures are fetched; the server forgets them when another case or page is shown."""
     page.get_by_role("img", name="outlined in amber").wait_for()
     page.wait_for_function("() => [...document.images].every(image => image.complete)")
 
@@ -259,6 +259,7 @@ def test_row_of_the_cohort_opens_its_case_and_back_returns(visit: Visit, phantom
     page = visit.page
     drop(visit, sent("first.png", png(phantom.voxels[LESION, 10:230])), sent("second.png", png(phantom.voxels[LESION - 1, 10:230])))
     page.get_by_text("2 with an abnormality").wait_for()
+    pictures_are_there(page)
     page.get_by_role("link", name="Cohort").click()
     table = page.get_by_test_id("stDataFrame")
     table.locator("canvas").first.wait_for()
@@ -268,11 +269,13 @@ def test_row_of_the_cohort_opens_its_case_and_back_returns(visit: Visit, phantom
     page.get_by_role("heading", name="Abnormality found").wait_for()
     assert page.url.endswith("?case=2")
     assert page.get_by_role("radio", name="second").is_checked()
+    pictures_are_there(page)
     page.go_back()
     page.get_by_role("heading", name="Cohort").wait_for()
     page.get_by_role("link", name="Segment").click()
     page.get_by_role("heading", name="Abnormality found").wait_for()
     assert page.get_by_role("radio", name="second").is_checked()
+    pictures_are_there(page)
     assert visit.hosts == {"localhost"}
     assert visit.complaints == []
 
