@@ -13,7 +13,7 @@ from gliomask.errors import GliomaskError, InputError
 from gliomask.io import CaseSource, read_case
 from gliomask.io.bids import check_output, make_room, write_derivative
 from gliomask.io.naming import MAPS, MapName
-from gliomask.io.writing import cannot_write
+from gliomask.io.writing import blaming_output
 from gliomask.report import CasesTable, read_result, save_segmentation
 from gliomask.segmenter import Segmenter
 from gliomask.sizes import counted, format_left_out, ml
@@ -164,15 +164,17 @@ def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrit
         if kept is None:
             result = segmenter.segment(read_case(case), _going_on(stop))
             try:
-                _save(folder, lambda: make_room(case, output, earlier["files"] if earlier else ()))
-                _save(folder, lambda: save_segmentation(result, folder, overwrite=overwrite, maps=maps))
+                with blaming_output(folder):
+                    make_room(case, output, earlier["files"] if earlier else ())
+                    save_segmentation(result, folder, overwrite=overwrite, maps=maps)
             except InputError:
                 kept = None if overwrite else read_result(folder)  # of another process, which was faster
                 if kept is None:
                     raise
         if kept is not None and (difference := _difference(case, kept, segmenter, folder, maps)):
             raise InputError(f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
-        _save(folder, lambda: write_derivative(case, folder, output, __version__))
+        with blaming_output(folder):
+            write_derivative(case, folder, output, __version__)
         return Outcome(case.name, "kept" if kept else "done", kept or read_result(folder))
     except _StoppedError:
         return Outcome(case.name, "failed", reason="interrupted", earlier=_still_there(folder))
@@ -180,14 +182,6 @@ def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrit
         return Outcome(case.name, "failed", reason=str(error), earlier=_still_there(folder))
     except Exception as error:  # noqa: BLE001 - whatever one case brings to light, the others go on
         return Outcome(case.name, "failed", reason=f"{case.path}: {type(error).__name__}: {error}", earlier=_still_there(folder))
-
-
-def _save(folder: Path, write: Callable[[], object]) -> None:
-    """Write, and blame the output, not the input, where the system refuses."""
-    try:
-        write()
-    except OSError as error:
-        raise cannot_write(folder, error) from error
 
 
 def _still_there(folder: Path) -> Mapping[str, Any] | None:

@@ -249,12 +249,13 @@ def split(options: argparse.Namespace) -> int:
 
     names = {patient.name for patient in index_dataset(options.data)}
     sealed = names & sealed_patients()
-    if len(names - sealed) < options.folds:
+    usable = names - sealed
+    if len(usable) < options.folds:
         aside = f" beside {len(sealed)} of the sealed test set" if sealed else ""
-        raise InputError(f"{options.data}: {counted(len(names - sealed), 'patient')}{aside} for {options.folds} folds. Give fewer --folds.")
-    write_split(make_folds(names - sealed, options.folds, options.seed) | dict.fromkeys(sealed, SEALED), options.output)
+        raise InputError(f"{options.data}: {counted(len(usable), 'patient')}{aside} for {options.folds} folds. Give fewer --folds.")
+    write_split(make_folds(usable, options.folds, options.seed) | dict.fromkeys(sealed, SEALED), options.output)
     aside = f", {len(sealed)} of the sealed test set aside" if sealed else ""
-    _print(f"{counted(len(names - sealed), 'patient')} in {counted(options.folds, 'fold')}{aside}: {options.output}")
+    _print(f"{counted(len(usable), 'patient')} in {counted(options.folds, 'fold')}{aside}: {options.output}")
     return DONE
 
 

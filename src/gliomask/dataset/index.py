@@ -10,6 +10,7 @@ from PIL import Image
 
 from gliomask.errors import InputError
 from gliomask.io import read_image, read_mask
+from gliomask.io.access import no_folder
 from gliomask.io.naming import is_mask, natural_key
 from gliomask.preprocess import fill_channels
 from gliomask.volume import CHANNELS
@@ -78,8 +79,7 @@ def index_dataset(root: Path) -> list[Patient]:
         unreadable: all problems in one message.
     """
     if not root.is_dir():
-        fault = "a file" if root.exists() else "no such folder"
-        raise InputError(f"{root}: {fault}. Give the folder that holds the patient folders (kaggle_3m).")
+        raise InputError(f"{no_folder(root)} Give the folder that holds the patient folders (kaggle_3m).")
     inner = root / "kaggle_3m"
     folders = sorted(p for p in (inner if inner.is_dir() else root).iterdir() if p.is_dir())
     problems: list[str] = []

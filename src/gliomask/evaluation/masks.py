@@ -12,6 +12,7 @@ from gliomask.evaluation.mask_pairs import read_pair
 from gliomask.evaluation.mask_pictures import FLAIR_SUFFIX, Files, ScanOf, mask_pictures, scan_beside
 from gliomask.evaluation.outcome import CasePicture, Evaluation
 from gliomask.evaluation.scores import MILLIMETRES, PIXELS, UNKNOWN, Part, PatientScore, measure_part, patient_score
+from gliomask.io.access import no_folder
 from gliomask.io.folders import look_below
 from gliomask.io.naming import (
     MASK_SUFFIX,
@@ -180,8 +181,7 @@ def _files_below(root: Path) -> list[Path]:
         It is none, or one in it may not be looked into: masks would be missed in silence.
     """
     if not root.is_dir():
-        fault = "a file" if root.exists() else "no such folder"
-        raise InputError(f"{root}: {fault}. Give the folder that holds the masks.")
+        raise InputError(f"{no_folder(root)} Give the folder that holds the masks.")
     below = look_below(root, results=True)
     for error in below.closed.values():
         raise error

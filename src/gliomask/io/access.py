@@ -17,6 +17,11 @@ def lost(path: Path) -> str:
     return f"{path}: a link to {path.readlink()}, which is not there. Fetch it (git annex get, datalad get), or mend the link."
 
 
+def no_folder(path: Path) -> str:
+    """Return what is to be said of a path that is no folder where one is wanted."""
+    return f"{path}: {'a file' if path.exists() else 'no such folder'}."
+
+
 def closed(path: Path, error: OSError) -> InputError:
     """Return the error that tells why the system does not read a file or folder."""
     if isinstance(error, PermissionError):

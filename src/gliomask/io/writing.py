@@ -26,18 +26,14 @@ ADVICE = {
 """What to do where the system refuses to write, by its reason; for all others, choose another output."""
 
 
-def cannot_write(path: Path, error: OSError) -> InputError:
-    """Return the error to raise where the system refuses to write, which blames the output and not the input."""
-    return InputError(f"{path}: cannot be written ({error.strerror or error}). {ADVICE.get(error.errno or 0, 'Choose another --output.')}")
-
-
 @contextmanager
 def blaming_output(path: Path) -> Iterator[None]:
-    """Name *path* as what cannot be written where the system refuses something in the block."""
+    """Blame *path*, the output, and not an input, where the system refuses something in the block."""
     try:
         yield
     except OSError as error:
-        raise cannot_write(path, error) from error
+        advice = ADVICE.get(error.errno or 0, "Choose another --output.")
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}). {advice}") from error
 
 
 def check_can_be_folder(path: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gliomask.errors import EngineError, InputError
 from gliomask.io import read_image, write_text
+from gliomask.io.access import no_folder
 from gliomask.io.naming import RESULT
 from gliomask.models import ModelRecord, bundled_models
 from gliomask.report.html import data_uri, paragraphs, style
@@ -67,8 +68,7 @@ def write_report(case: Path, output: Path | None = None, *, pdf: bool = False, w
     if output.suffix.casefold() not in (".html", ".htm"):
         raise InputError(f"{output}: a report is a page of HTML. Let its name end in .html.")
     if not case.is_dir():
-        fault = "a file" if case.exists() else "no such folder"
-        raise InputError(f"{case}: {fault}. CASE is a folder of results, such as results/<case> after gliomask segment.")
+        raise InputError(f"{no_folder(case)} CASE is a folder of results, such as results/<case> after gliomask segment.")
     content = read_result(case)
     if content is None:
         raise InputError(f"{case}: holds no {RESULT}. Give one case's folder of results, such as results/<case>.")

@@ -20,7 +20,7 @@ from gliomask.errors import InputError
 from gliomask.io import alone_in, write_png, write_text
 from gliomask.io.dicom import DicomOrigin
 from gliomask.io.naming import MAPS, RESULT, MapName
-from gliomask.io.writing import cannot_write
+from gliomask.io.writing import blaming_output
 from gliomask.measure import area_pixels
 from gliomask.notice import NOTICE as NOTICE
 from gliomask.report.overlay import SheetLayout, axial_view, contact_sheet
@@ -254,13 +254,10 @@ class CasesTable:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore", restval="")
         writer.writeheader()
-        try:
-            with alone_in(self._path.parent):
-                there = _rows_of(self._path) if self._path.is_file() else {}
-                writer.writerows((there | self._rows).values())
-                write_text(text.getvalue(), self._path)
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
+        with blaming_output(self._path), alone_in(self._path.parent):
+            there = _rows_of(self._path) if self._path.is_file() else {}
+            writer.writerows((there | self._rows).values())
+            write_text(text.getvalue(), self._path)
         self._written = time.monotonic()
 
 
