@@ -165,6 +165,32 @@ def test_the_last_round_goes_on_from_fast_for_the_overlap_alone(of_everybody: tu
     assert find_model(tmp_path / "model.onnx").recipe == "fast-dice"
 
 
+def test_what_cannot_be_exported_here_is_kept_with_its_record_and_gone_on_from(
+    small_batches: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gliomask.cli import main
+    from gliomask.training import export
+
+    def unable(*arguments: object) -> None:
+        raise ImportError("no exporter")
+
+    def run(output: str, *initial: str) -> int:
+        sizes = ("--recipe", "fast", "--width", "8", "--epochs", "1", "--steps-per-epoch", "1")
+        return main(["train", str(dataset), *nobody_held_out(dataset), "--output", str(tmp_path / output), *sizes, *initial])
+
+    with monkeypatch.context() as without:
+        without.setattr(export, "export", unable)
+        assert run("first") == 1
+    first = tmp_path / "first" / "model.keras"
+    assert f"{first} with its record, but not exported to ONNX: no exporter" in capsys.readouterr().err
+    record = find_model(first)
+    assert record.normalisation.method == "foreground_median" and record.training["patients"] == ["a", "b", "c"]
+    assert run("more", "--initial-weights", str(first)) == 0
+    assert not find_model(tmp_path / "more" / "model.onnx").started_from_unknown
+    assert run("first") == 0  # straight to the export
+    assert find_model(first.with_suffix(".onnx")).file == "model.onnx"
+
+
 def test_whom_initial_weights_had_seen_is_known_from_their_record(
     small_batches: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,7 +69,7 @@ def _train_and_export(options: Namespace, report: Callable[[str], None], show: C
     try:
         from gliomask.dataset.batches import load_case
         from gliomask.training.checkpoint import trained_by
-        from gliomask.training.export import export
+        from gliomask.training.export import export, write_record_of
         from gliomask.training.history import read_history
         from gliomask.training.loop import RunSettings, train
         from gliomask.training.plots import plot_history
@@ -86,16 +86,18 @@ def _train_and_export(options: Namespace, report: Callable[[str], None], show: C
     model = train(training, validation, recipe, settings, report, show)
     history = read_history(options.output)
     plot_history(history, options.output / "history.png")
-    model.save(options.output / f"{options.name}.keras")
+    kept = options.output / f"{options.name}.keras"
+    model.save(kept)
     made = _told(options, training, seen, history) | {
         "chosen_on_held_out": recipe.patience is not None,
         "keras": ", then ".join(trained_by(options.output)),
     }
+    write_record_of(kept, recipe, made, {})  # whatever becomes of the export, whose record takes its place: trainings go on from here
     try:
         record = export(model, recipe, options.output, options.name, made)
     except ImportError as error:  # each backend has an exporter of its own
         raise EngineError(
-            f"trained, and kept as {options.output / options.name}.keras, but not exported to ONNX: {error}. "
+            f"trained, and kept as {kept} with its record, but not exported to ONNX: {error}. "
             "Install what is missing and run the same command again; it goes straight to the export."
         ) from error
     if validation:
@@ -103,7 +105,7 @@ def _train_and_export(options: Namespace, report: Callable[[str], None], show: C
         record = replace(record, scores=dict(record.scores) | {"reference_project": {"split": made["split"]} | batches})
         record = write_record(record) if options.leaky else add_scores(record, validation, options.brain_masks)
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
-    report(f"written: {options.output / options.name}.keras, {record.path} and its record")
+    report(f"written: {kept}, {record.path} and its record")
 
 
 def _told(options: Namespace, training: Sequence[Patient], seen: set[str] | None, history: Sequence[dict[str, float]]) -> dict[str, Any]:

@@ -51,8 +51,13 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
     difference = max(float(np.abs(_run(path, part) - predict(model, part)).max()) for part in sizes)
     if difference > PARITY:
         raise ModelError(f"{path}: probabilities differ from Keras's by {difference:.2g}; at most {PARITY:g} is accepted.")
+    return write_record_of(path, recipe, training, {"export_difference": difference})
+
+
+def write_record_of(path: Path, recipe: Recipe, training: Mapping[str, Any], scores: Mapping[str, Any]) -> ModelRecord:
+    """Write the record of a recipe's network beside its file, ``.onnx`` or ``.keras``, and return it."""
     record = ModelRecord(
-        name=name,
+        name=path.stem,
         file=path.name,
         sha256=sha256_of(path),
         channels=CHANNELS,
@@ -64,10 +69,10 @@ def export(model: keras.Model, recipe: Recipe, folder: Path, name: str, training
         recipe=recipe.name,
         postprocessing=recipe.postprocessing,
         training=training,
-        scores={"export_difference": difference},
-        folder=folder,
+        scores=scores,
+        folder=path.parent,
     )
-    write_text(record.to_json(), folder / f"{name}.json")
+    write_text(record.to_json(), path.with_suffix(".json"))
     return record
 
 

@@ -25,8 +25,8 @@ from gliomask.training.recipes import Recipe, Stage
 from gliomask.training.start import initial_network, initial_weights
 from gliomask.training.validation import validate
 
-BATCHES_AHEAD = 3
-"""Batches that are made while a step is done."""
+BATCHES_AHEAD = 4
+"""Batches that are made while a step is done, each in a thread of its own: a GPU takes them faster than one thread makes them."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def train(
         report(f"resumed at step {state.step} of {steps}")
     path = settings.initial_weights if settings.average_initial or not state.step else None
     network = None if path is None else initial_network(path, recipe, _network(recipe, settings.width))  # refused before the loading
-    cases = [load_case(patient, recipe.normalisation, settings.brain_masks) for patient in training]
-    held_out = [load_case(patient, recipe.normalisation) for patient in validation]
+    cases = _load(training, recipe, settings.brain_masks)
+    held_out = _load(validation, recipe)
     initial: Weights = []
     if path is not None:
         initial = initial_weights(path, network, lambda step: _batch(cases, recipe, recipe.stages[-1], step, settings.seed)[0])
@@ -112,9 +112,8 @@ def train(
         [stage_at(recipe, step / steps).size for step in range(steps)], recipe.batch_size, may_end_earlier=recipe.patience is not None
     )
     saved = time.monotonic()
-    for images, masks in _batches(cases, recipe, settings.seed, state.step, steps):
-        if _is_over(state.history, recipe, epochs):
-            break
+    is_over = _is_over(state.history, recipe, epochs)
+    for images, masks in () if is_over else _batches(cases, recipe, settings.seed, state.step, steps):
         _step(model, state, images, masks)
         _update_average(state.average, model, recipe.average_decay, state.step)
         if (pace := clock.after(state.step)) is not None:
@@ -125,9 +124,12 @@ def train(
             write_history(state.history, settings.output)
             log_history(state.history, settings.output)
             report(_progress(state, epochs, clock.after(state.step)))
-        if epoch_ends or time.monotonic() - saved > settings.checkpoint_s:
+            is_over = _is_over(state.history, recipe, epochs)
+        if is_over or time.monotonic() - saved > settings.checkpoint_s:
             checkpoint.save(model, state)
             saved = time.monotonic()
+        if is_over:
+            break
     trained = _network(recipe, settings.width)
     trained.set_weights(_final_weights(model, state, recipe, initial if settings.average_initial else []))
     return trained
@@ -145,6 +147,12 @@ def _check(settings: RunSettings, recipe: Recipe, validation: Sequence[Patient])
         raise InputError(f"the recipe {recipe.name} stops by the scores of held-out patients. Name a --fold to hold out.")
 
 
+def _load(patients: Sequence[Patient], recipe: Recipe, brain_masks: Path | None = None) -> list[Case]:
+    """Return patients read into memory, several at a time: a GPU would wait for one after the other."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda patient: load_case(patient, recipe.normalisation, brain_masks), patients))
+
+
 @contextmanager
 def _precision(policy: str) -> Iterator[None]:
     """Build layers with a dtype policy, and leave Keras with the one it had."""
@@ -159,7 +167,9 @@ def _precision(policy: str) -> Iterator[None]:
 def _network(recipe: Recipe, width: int | None) -> keras.Model:
     """Return a new network in float32, whatever precision it was or will be trained in."""
     with _precision("float32"):
-        return recipe.network(width)
+        model = recipe.network(width)
+    model.jit_compile = wants_xla()
+    return model
 
 
 def _compiled(recipe: Recipe, width: int | None, steps: int) -> keras.Model:
@@ -176,7 +186,7 @@ def _compiled(recipe: Recipe, width: int | None, steps: int) -> keras.Model:
 
 
 def wants_xla() -> bool:
-    """Return whether XLA is to compile the training step.
+    """Return whether XLA is to compile a network's steps.
 
     JAX knows no other way. TensorFlow's own convolutions are oneDNN's on a CPU, which XLA does not call: with AVX-512 it is slower in
     float32 and in bfloat16, and ten times slower with depthwise ones.
@@ -195,12 +205,12 @@ def _final_weights(model: keras.Model, state: RunState, recipe: Recipe, initial:
 
 
 def _batches(cases: Sequence[Case], recipe: Recipe, seed: int, first: int, last: int) -> Iterator[tuple[Any, Any]]:
-    """Yield the batches of steps *first* to *last*, the next ones being made meanwhile in a thread."""
+    """Yield the batches of steps *first* to *last*, the next ones being made meanwhile."""
 
     def make(step: int) -> tuple[Any, Any]:
         return _batch(cases, recipe, stage_at(recipe, step / last), step, seed)
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(BATCHES_AHEAD) as pool:
         waiting = [pool.submit(make, step) for step in range(first, min(first + BATCHES_AHEAD, last))]
         for step in range(first, last):
             batch = waiting.pop(0).result()

@@ -20,9 +20,7 @@ REFERENCE_BATCH = 32
 def predict(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``, in batches of a fixed size."""
     padded = np.concatenate([images, np.zeros((-len(images) % PREDICTION_BATCH, *images.shape[1:]), np.float32)])
-    parts = [
-        keras.ops.convert_to_numpy(model(padded[i : i + PREDICTION_BATCH], training=False)) for i in range(0, len(padded), PREDICTION_BATCH)
-    ]
+    parts = [model.predict_on_batch(padded[i : i + PREDICTION_BATCH]) for i in range(0, len(padded), PREDICTION_BATCH)]
     return np.concatenate(parts)[: len(images), ..., 0].astype(np.float32)
 
 
