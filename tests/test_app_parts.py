@@ -305,6 +305,23 @@ class TestDesk:
             f"series {number} 'cerebrum', {depth} slices (as asked)" for number in (4, 7)
         ]
 
+    def test_another_flair_series_of_the_study_can_be_taken(
+        self, desk: Desk, head: NDArray[np.float32], tmp_path: Path, predictions: list[int]
+    ) -> None:
+        study, depth = Study.new(), len(head)
+        files = [
+            *dicom_series(tmp_path / "one", head[:-1], study=study, SeriesNumber=4),
+            *dicom_series(tmp_path / "other", head, study=study, SeriesNumber=7),
+        ]
+        desk.receive([Sent(f"{file.parent.name}{file.name}", file.read_bytes()) for file in files])
+        case = finished(desk).cases["1"]
+        names = [name.partition(" '")[0] + name.rpartition("'")[2] for name in case.series.values()]
+        assert names == [f"series 7, {depth} slices", f"series 4, {depth - 1} slices"]  # what was taken first
+        desk.take_series("1", list(case.series)[1])
+        found = finished(desk).found("1")
+        assert found is not None and len(found.result.mask) == depth - 1
+        assert list(case.series) == list(found.result.volume.flair_series) and len(case.series) == 2
+
     def test_one_bad_case_does_not_spoil_the_rest(self, desk: Desk, phantom: Volume) -> None:
         sent = [
             Sent("empty.png", b""),

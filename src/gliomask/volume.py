@@ -1,6 +1,7 @@
 """The one data type: voxels, where they came from and what is known of their geometry."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,9 @@ class Volume:
         headers. Only ``io`` looks inside.
     oriented
         Whether the affine's directions are those of the patient; if not, only its spacing counts.
+    flair_series
+        Of a DICOM study with several FLAIR series, what each is called, by its UID, the best first; another that was asked for
+        comes last. Else empty.
     """
 
     voxels: NDArray[Any]
@@ -61,6 +65,7 @@ class Volume:
     affine: NDArray[np.float64] | None = None
     origin: Any = field(default=None, repr=False, compare=False)
     oriented: bool = True
+    flair_series: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the shape and fill in the slices' names."""

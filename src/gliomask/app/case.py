@@ -116,7 +116,8 @@ class Case:
     force
         Whether to segment it although it does not look like a brain FLAIR.
     series
-        What the series of a DICOM study are called, by UID, if none says that it is the FLAIR.
+        What the series of a DICOM study are called that can be taken, by UID: its FLAIR series, if there are several, or all if
+        none says that it is the FLAIR.
     summary, facts
         What stays of its result.
     """
@@ -175,6 +176,7 @@ def work_on(case: Case, segmenter: Segmenter, results: Keep[Found], visitor: Cal
         case.progress.begin("reading")
         case.key = f"{case.digest()} {segmenter.model.sha256} {case.force}"
         found = _kept(case.key, results, visitor) or _find(case, segmenter, results, visitor)
+        case.series = found.result.volume.flair_series or case.series
         case.facts = facts_of(found.result, found.reference)
         case.summary = summary_of(found.result)
         case.progress.begin("done")
@@ -204,6 +206,7 @@ def _kept(key: str, results: Keep[Found], visitor: Callable[[], object | None]) 
 
 def _find(case: Case, segmenter: Segmenter, results: Keep[Found], visitor: Callable[[], object | None]) -> Found:
     volume = case.read()
+    case.series = volume.flair_series or case.series  # to be taken instead where this one is refused
 
     def count(done: int, of: int) -> None:
         case.progress.count(done, of)

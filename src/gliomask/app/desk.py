@@ -124,7 +124,7 @@ class Desk:
         self._begin(self.cases[number])
 
     def take_series(self, number: str, uid: str) -> None:
-        """Segment that series of a DICOM study of which the program found none to be FLAIR."""
+        """Segment that series of a DICOM study, of which the program found none to be FLAIR or took another."""
         case = self.cases[number]
         if case.source is not None:
             case.source, case.force = replace(case.source, series=uid), False  # what was forced was another series

@@ -16,7 +16,7 @@ from gliomask.io.contrasts import with_t1
 from gliomask.io.frames import Frame, Stack, stack_of
 from gliomask.io.headers import blaming, is_dicom, number, read_dataset, read_header, text
 from gliomask.io.images import MAX_PIXELS
-from gliomask.io.series import Series, called, choose_series, group_series, is_flair, listing, passed_over
+from gliomask.io.series import Series, called, choose_series, flair_series, group_series, listing, passed_over
 from gliomask.io.silence import unwarned
 from gliomask.volume import Volume
 
@@ -85,12 +85,15 @@ def read_study(files: Sequence[Path], name: str, source: Path, series: str | Non
             raise InputError(f"{source}: no MR images ({others or 'no DICOM files'}). Give the FLAIR series of an MR study.")
         chosen, choice_notes = choose_series(found, series, source)
         reader = partial(_read_series, source=source, max_pixels=MAX_PIXELS if max_pixels is None else max_pixels)
-        with _others_told(chosen, [s for s in found if series is not None or is_flair(s.first)]):
+        flairs = flair_series(found)
+        with _others_told(chosen, flairs if series is None else found):
             flair, stack = reader(chosen)
         voxels, contrast_notes = with_t1(flair, stack, chosen, found, reader)
     other_notes = (f"passed over: {others}",) if others else ()
     notes = (*choice_notes, *other_notes, *stack.notes, *contrast_notes)
-    return Volume(voxels, name, source=source, notes=notes, affine=stack.affine, origin=_origin(stack))
+    possible = called([*flairs, chosen])
+    several = possible if len(possible) > 1 else {}
+    return Volume(voxels, name, source=source, notes=notes, affine=stack.affine, origin=_origin(stack), flair_series=several)
 
 
 @contextmanager

@@ -228,6 +228,11 @@ def preference(series: Series) -> tuple[bool, bool, int]:
     return (series.derived, series.first.plane != "axial", -series.slices)
 
 
+def flair_series(all_series: Sequence[Series]) -> list[Series]:
+    """Return the FLAIR series, the best first."""
+    return sorted((s for s in all_series if is_flair(s.first)), key=preference)
+
+
 def choose_series(all_series: Sequence[Series], wanted: str | None, source: Path) -> tuple[Series, tuple[str, ...]]:
     """Return the FLAIR series, or the one that is *wanted*, and notes on the choice.
 
@@ -241,7 +246,7 @@ def choose_series(all_series: Sequence[Series], wanted: str | None, source: Path
     if wanted is not None:
         chosen = _wanted(all_series, wanted, source)
         return chosen, (f"{chosen} (as asked)",)
-    flairs = sorted((s for s in all_series if is_flair(s.first)), key=preference)
+    flairs = flair_series(all_series)
     if not flairs:
         told = f"{source}: no FLAIR series. Found: {listing(all_series)}. Name the one to take with --series."
         raise SeriesError(told, "No series of this study says that it is FLAIR.", called(all_series))
