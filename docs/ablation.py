@@ -32,7 +32,7 @@ from gliomask.models import ModelRecord, find_model
 from gliomask.training import losses
 from gliomask.training.export import export
 from gliomask.training.loop import RunSettings, train
-from gliomask.training.pretrained import ENCODER, lite_unet
+from gliomask.training.pretrained import LITE0, LITE2, Encoder, lite_unet
 from gliomask.training.recipes import FAST, Recipe
 
 EPOCHS = 4
@@ -57,10 +57,11 @@ class Variant(NamedTuple):
     recipe: Recipe
 
 
-def _network(decoder: Sequence[int], levels: int = len(ENCODER)) -> Recipe:
-    return replace(FAST, network=lambda width: lite_unet(decoder, ENCODER[:levels]))
+def _network(decoder: Sequence[int], encoder: Encoder = LITE0) -> Recipe:
+    return replace(FAST, network=lambda width: lite_unet(decoder, encoder))
 
 
+SHALLOW = LITE0._replace(blocks=LITE0.blocks[:-1])
 AS_IT_IS = Variant("as-it-is", "", "as it is", FAST)
 VARIANTS = (
     Variant("rotation-flip-scale", "augmentation", "rotation, flip and scale alone", replace(FAST, augmentation=ROTATION_FLIP_SCALE)),
@@ -70,8 +71,9 @@ VARIANTS = (
     ),
     Variant("dice", "loss", "batch Dice alone", replace(FAST, loss=losses.dice_loss)),
     Variant("cross-entropy", "loss", "cross-entropy alone", replace(FAST, loss=keras.losses.binary_crossentropy)),
-    Variant("depth", "depth", "without the coarsest level, a 32nd of the resolution", _network((64, 40, 24), len(ENCODER) - 1)),
+    Variant("depth", "depth", "without the coarsest level, a 32nd of the resolution", _network((64, 40, 24), SHALLOW)),
     Variant("half-width", "width", "half as many filters in the decoder", _network((48, 32, 24, 16))),
+    Variant("lite2", "encoder", "EfficientNet-Lite2 in place of Lite0", _network((96, 64, 40, 24), LITE2)),
 )  # fmt: skip
 
 

