@@ -162,7 +162,7 @@ def test_what_took_the_steps_is_kept_whatever_goes_on_from_them(
             raise Stop
 
     patients, tried = index_dataset(dataset), small(training, "fast", network=normalising)
-    settings = training.RunSettings(tmp_path, epochs=2, steps_per_epoch=1, width=4, checkpoint_s=0.0)
+    settings = training.RunSettings(tmp_path, epochs=2, steps_per_epoch=1, width=4)
     backend = keras.backend.backend()
     monkeypatch.setattr(keras, "__version__", "1")
     with pytest.raises(Stop):

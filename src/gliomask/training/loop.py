@@ -28,13 +28,16 @@ from gliomask.training.validation import validate
 BATCHES_AHEAD = 4
 """Batches that are made while a step is done, each in a thread of its own: a GPU takes them faster than one thread makes them."""
 
+SAVINGS = 20
+"""The end of an epoch is worth a checkpoint if that many could have been written since the last: a GPU's epochs are seconds long."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
     """What a run adds to its recipe.
 
     ``epochs``, ``steps_per_epoch`` and ``width`` override the recipe's where they are not None;
-    ``checkpoint_s`` is the time in seconds between checkpoints. ``initial_weights`` is a file of the
+    ``checkpoint_s`` is the longest time in seconds between checkpoints. ``initial_weights`` is a file of the
     same network to start from, ``.keras``, or ``.onnx`` as :func:`gliomask.training.restore.restore`
     takes it; with ``average_initial`` the mean of its weights and those that the training ends with is
     returned (stochastic weight averaging, Izmailov et al. 2018, arXiv:1803.05407). ``brain_masks`` is
@@ -111,7 +114,7 @@ def train(
     clock = Clock(
         [stage_at(recipe, step / steps).size for step in range(steps)], recipe.batch_size, may_end_earlier=recipe.patience is not None
     )
-    saved = time.monotonic()
+    saved, took = time.monotonic(), 0.0
     is_over = _is_over(state.history, recipe, epochs)
     for images, masks in () if is_over else _batches(cases, recipe, settings.seed, state.step, steps):
         _step(model, state, images, masks)
@@ -125,9 +128,12 @@ def train(
             log_history(state.history, settings.output)
             report(_progress(state, epochs, clock.after(state.step)))
             is_over = _is_over(state.history, recipe, epochs)
-        if is_over or time.monotonic() - saved > settings.checkpoint_s:
+        since = time.monotonic() - saved
+        if is_over or since > settings.checkpoint_s or (epoch_ends and since > SAVINGS * took):
+            began = time.monotonic()
             checkpoint.save(model, state)
             saved = time.monotonic()
+            took = saved - began
         if is_over:
             break
     trained = _network(recipe, settings.width)
