@@ -236,10 +236,11 @@ def test_epochs_shorter_than_a_second_are_all_logged(tmp_path: Path) -> None:
 def test_batch_scores_are_the_reference_projects(training: ModuleType, dataset: Path) -> None:
     cases = [training.load_case(patient, Normalisation("full_scale")) for patient in index_dataset(dataset)]
 
-    def half(images: np.ndarray, training: bool) -> np.ndarray:
-        return np.full((*images.shape[:3], 1), 0.5, np.float32)
+    class Half:
+        def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+            return np.full((*images.shape[:3], 1), 0.5, np.float32)
 
-    scores = training.batch_scores(half, cases, cases[0].images.shape[1])
+    scores = training.batch_scores(Half(), cases, cases[0].images.shape[1])
     y = sum(np.count_nonzero(case.masks) for case in cases)
     pixels = sum(case.masks.size for case in cases)
     p = pixels / 2

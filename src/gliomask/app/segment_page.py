@@ -170,12 +170,12 @@ def _refuse(desk: Desk, case: Case) -> None:
 
 def _ask_series(desk: Desk, case: Case) -> None:
     """Have the visitor say which series is the FLAIR, or take another one where that turns out to be none or several are."""
-    failed = case.progress.stage == "failed"
+    stage = case.progress.stage
     taken = None if case.source is None else case.source.series
     st.selectbox(
-        "Which series is the FLAIR?" if failed else "FLAIR series",
+        "FLAIR series" if stage == "done" else "Which series is the FLAIR?",
         list(case.series),
-        index=None if failed else list(case.series).index(taken or next(iter(case.series))),
+        index=None if stage == "failed" else list(case.series).index(taken or next(iter(case.series))),
         format_func=lambda uid: case.series.get(uid, uid),
         placeholder="Choose a series",
         key=f"series {case.number}",
