@@ -9,17 +9,21 @@ of the others are scored on that fold's patients, by themselves and as one. What
 trained without that fold alone, as ``fast`` is to ``ensemble``: one that has seen all there is to see, against
 several that have each seen less.
 
-All are trained as docs/ablation.py trains, and kept where it keeps them.
+All are trained as docs/ablation.py trains, and kept where it keeps them. Those that the first and the last row are of
+are left in *runs* as cross-validations, ``one`` and ``several``, for ``gliomask calibrate`` and docs/carried_over.py.
 """
 
+import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ablation import AS_IT_IS, Cohort, Scores, cells, make_parser, scores
+from ablation import AS_IT_IS, Cohort, cells, make_parser, scores
 from markdown_table import print_head, print_row
 
-from gliomask.models import ModelRecord
+from gliomask.io import write_text
+from gliomask.models import ModelRecord, find_model
 from gliomask.training.ensemble import export_ensemble
 
 HEADINGS = (
@@ -33,20 +37,33 @@ def main() -> None:
     options = make_parser(__doc__, ["0", "1", "2", "3", "4"]).parse_args()
     cohort, folds = Cohort.of_options(options), options.folds
     members = {fold: [cohort.trained(AS_IT_IS, fold, other) for other in folds if other != fold] for fold in folds}
+    one = {fold: as_run(cohort.trained(AS_IT_IS, fold), fold, cohort.runs / "one") for fold in folds}
+    several = {fold: together(networks, fold, cohort.runs / "several") for fold, networks in members.items()}
     print_head(HEADINGS)
-    reference = scores(cohort, {fold: cohort.trained(AS_IT_IS, fold) for fold in folds})
+    reference = scores(cohort, one)
     print_row(["one, trained without the fold", *cells(reference, reference)])
     for number in range(len(folds) - 1):
-        one = scores(cohort, {fold: networks[number] for fold, networks in members.items()})
-        print_row([f"one, trained without the fold and another ({number + 1})", *cells(one, reference)])
-    print_row([f"these {len(folds) - 1} as one", *cells(together(cohort, members), reference)])
+        found = scores(cohort, {fold: networks[number] for fold, networks in members.items()})
+        print_row([f"one, trained without the fold and another ({number + 1})", *cells(found, reference)])
+    # Not mirrored, as the others are not: what that is worth is in docs/choices.py.
+    found = scores(cohort, {fold: replace(model, mirrored=False) for fold, model in several.items()})
+    print_row([f"these {len(folds) - 1} as one", *cells(found, reference)])
 
 
-def together(cohort: Cohort, members: dict[str, list[ModelRecord]]) -> Scores:
-    """Return the scores of each fold's patients by its networks as one, not mirrored: what that is worth is in docs/choices.py."""
+def together(networks: Sequence[ModelRecord], fold: str, runs: Path) -> ModelRecord:
+    """Return networks as one, kept as that of *fold* in a cross-validation."""
     with tempfile.TemporaryDirectory() as folder:
-        models = {fold: export_ensemble([m.path for m in networks], Path(folder), fold) for fold, networks in members.items()}
-        return scores(cohort, {fold: replace(model, mirrored=False) for fold, model in models.items()})
+        return as_run(export_ensemble([network.path for network in networks], Path(folder), fold), fold, runs)
+
+
+def as_run(model: ModelRecord, fold: str, runs: Path) -> ModelRecord:
+    """Return a model kept as that of *fold* in a cross-validation."""
+    folder = runs / fold
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model.path, folder / model.file)
+    training = {"patients": model.training["patients"], "held_out_fold": fold}
+    write_text(replace(model, training=training).to_json(), (folder / model.file).with_suffix(".json"))
+    return find_model(folder / model.file)
 
 
 if __name__ == "__main__":

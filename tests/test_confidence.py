@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ def overconfident(seed: int, fold: str, kind: str = "volume", scale: float = 0.5
     odds = rng.normal(-1.0, 4.0, (4, 64, 64)).astype(np.float32)
     probability = from_log_odds(odds)
     truth = rng.random(odds.shape) < from_log_odds(scale * log_odds(probability) + offset)
-    return FittingCase(f"patient{seed}", fold, kind, probability.astype(np.float16), truth)
+    row = fitting.described(probability, truth, Postprocessing())
+    return FittingCase(f"patient{seed}", fold, kind, probability.astype(np.float16), truth, row)
 
 
 def test_a_calibration_is_found_again() -> None:
@@ -81,7 +83,7 @@ def test_a_network_sure_of_all_is_mended_at_both_ends() -> None:
     truth = np.zeros((4, 64, 64), bool)
     truth[:, :8] = True
     probability = np.where(rng.random(truth.shape) < 0.05, ~truth, truth).astype(np.float16)  # one in twenty wrong, all certain
-    found = fit_calibration([FittingCase("p", "0", "volume", probability, truth)])
+    found = fit_calibration([FittingCase("p", "0", "volume", probability, truth, None)])
     certain = found.apply(np.array([0.0, 1.0], np.float32))
     assert certain == pytest.approx([truth[probability == 0].mean(), truth[probability == 1].mean()], abs=0.01)
 
@@ -98,14 +100,14 @@ def test_an_expectation_is_found_again() -> None:
 def test_fits_are_checked_on_folds_that_they_have_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[str]] = []
 
-    def watched(cases: list[FittingCase], rows: list[fitting.Row | None]) -> fitting.Fit:
+    def watched(cases: list[FittingCase]) -> fitting.Fit:
         seen.append({case.fold for case in cases})
-        return fit(cases, rows)
+        return fit(cases)
 
     fit = fitting.fit
     monkeypatch.setattr(fitting, "fit", watched)
     cases = [overconfident(seed, fold) for seed, fold in enumerate("aabbcc")]
-    predictions, found = fitting.cross_fitted(cases, [fitting.described(case, Postprocessing()) for case in cases])
+    predictions, found = fitting.cross_fitted(cases)
     assert seen == [{"b", "c"}, {"a", "c"}, {"a", "b"}]
     assert [p.patient for p in predictions] == [case.patient for case in cases]
     errors, curves = found["calibration_error"], found["reliability"]
@@ -117,14 +119,27 @@ def test_fits_are_checked_on_folds_that_they_have_not_seen(monkeypatch: pytest.M
     assert fitting.summarise_predictions(predictions)["cases"] == 6
 
 
+def test_fits_on_other_models_cases_are_checked_on_folds_that_they_have_not_seen() -> None:
+    cases = [overconfident(seed, fold) for seed, fold in enumerate("aabb")]
+    modest = [overconfident(seed, fold, scale=1.0, offset=0.0) for seed, fold in enumerate("aabb")]
+    own, carried = (fitting.cross_fitted(cases, known)[1]["calibration_error"] for known in (None, modest))
+    assert own["after"]["all pixels"] < 0.02
+    assert carried["after"]["all pixels"] == pytest.approx(carried["before"]["all pixels"], abs=0.02)
+    odd = [replace(modest[0], row=((9.0, 9.0, 9.0), 0.1)), *modest[1:]]  # of fold a, so that it is told of fold b alone
+    for fold, touched in (("a", False), ("b", True)):
+        own_fold = [case for case in cases if case.fold == fold]
+        told, before = (fitting.cross_fitted(own_fold, known)[0] for known in (odd, modest))
+        assert (told != before) == touched
+
+
 def test_what_is_not_defined_is_none_and_no_nan() -> None:
     one = fitting.Prediction("p", "volume", 0.8, Agreement(0.7, 0.6, 0.9))
     other = fitting.Prediction("q", "volume", 0.8, Agreement(0.5, 0.4, 0.6))
     for predictions in ([one], [one, other], [one, one]):
         told = fitting.summarise_predictions(predictions)
         assert told["spearman"] is None and told["coverage"] > 0
-    sure = [FittingCase(fold, fold, "volume", np.zeros((1, 4, 4), np.float16), np.zeros((1, 4, 4), bool)) for fold in "ab"]
-    _, found = fitting.cross_fitted(sure, [None, None])
+    sure = [FittingCase(fold, fold, "volume", np.zeros((1, 4, 4), np.float16), np.zeros((1, 4, 4), bool), None) for fold in "ab"]
+    _, found = fitting.cross_fitted(sure)
     assert found["calibration_error"]["before"] == {"all pixels": 0.0, "pixels with a probability of 0.01 to 0.99": None}
     json.dumps(found, allow_nan=False)
     calibrated = Calibrated(("a", "b"), 2, fitting.Fit(Calibration(), {}), {**found, "expected_dice": {"volume": told}})

@@ -68,6 +68,25 @@ def calibrate(
     InputError
         There are models of fewer than two folds, or one was trained on a patient of its own fold.
     """
+    cases = held_out_cases(data, runs, split, threads, progress)
+    folds = tuple(sorted({case.fold for case in cases}))
+    return Calibrated(folds, len({case.patient for case in cases}), fit(cases), checked(cases))
+
+
+def checked(cases: Sequence[FittingCase], known: Sequence[FittingCase] | None = None) -> dict[str, Any]:
+    """Return the ``report`` of :class:`Calibrated` on cases; *known* as of :func:`gliomask.evaluation.fitting.cross_fitted`."""
+    predictions, found = cross_fitted(cases, known)
+    kinds = sorted({p.kind for p in predictions})
+    return {**found, "expected_dice": {kind: summarise_predictions([p for p in predictions if p.kind == kind]) for kind in kinds}}
+
+
+def held_out_cases(
+    data: Path, runs: Path, split: Path | None = None, threads: int | None = None, progress: Progress = no_progress
+) -> list[FittingCase]:
+    """Return what :func:`calibrate` fits on: volumes and single slices, from all channels and from FLAIR alone.
+
+    Parameters and errors are as there.
+    """
     models = fold_models(runs)
     patients, _ = held_out_patients(data, runs, models, split)
     if len({fold for fold, _ in patients}) < 2:
@@ -83,15 +102,7 @@ def calibrate(
         if fold not in segmenters:
             segmenters = {fold: Segmenter(replace(models[fold], calibration=Calibration()), threads=threads)}  # one in memory at a time
         cases += _cases(patient, fold, segmenters[fold])
-    postprocessing = next(iter(models.values())).postprocessing
-    rows = [described(case, postprocessing) for case in cases]
-    predictions, found = cross_fitted(cases, rows)
-    kinds: dict[str, Any] = {
-        kind: summarise_predictions([p for p in predictions if p.kind == kind]) for kind in sorted({p.kind for p in predictions})
-    }
-    fitted = fit(cases, rows)
-    folds = tuple(sorted(set(fold_of.values())))
-    return Calibrated(folds, len(fold_of), fitted, {**found, "expected_dice": kinds})
+    return cases
 
 
 def _cases(patient: Patient, fold: str, segmenter: Segmenter) -> list[FittingCase]:
@@ -108,7 +119,8 @@ def _case(
     patient: str, fold: str, kind: Kind, segmenter: Segmenter, voxels: NDArray[np.uint8], reference: NDArray[np.bool_]
 ) -> FittingCase:
     probability = segmenter.segment(Volume(voxels), force=True).probability
-    return FittingCase(patient, fold, kind, probability.astype(np.float16), reference)
+    row = described(probability, reference, segmenter.model.postprocessing)
+    return FittingCase(patient, fold, kind, probability.astype(np.float16), reference, row)
 
 
 def write_to_records(calibrated: Calibrated, paths: Sequence[Path]) -> list[ModelRecord]:

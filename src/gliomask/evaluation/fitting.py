@@ -45,8 +45,8 @@ RIDGE = 1.0
 class FittingCase:
     """What a held-out case brings to a fit.
 
-    ``probability`` is float16 and ``reference`` bool, both ``(z, y, x)``; cases of one ``patient`` and
-    of one ``fold`` are held out together.
+    ``probability`` is float16 and ``reference`` bool, both ``(z, y, x)``; ``row`` is what :func:`described`
+    says of them. Cases of one ``patient`` and of one ``fold`` are held out together.
     """
 
     patient: str
@@ -54,6 +54,7 @@ class FittingCase:
     kind: Kind
     probability: NDArray[np.float16]
     reference: NDArray[np.bool_]
+    row: Row | None
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,13 @@ class Prediction:
     agreement: Agreement
 
 
-def fit(cases: Sequence[FittingCase], rows: Sequence[Row | None]) -> Fit:
-    """Return the calibration of whole volumes and the expected agreement of volumes and slices.
-
-    Parameters
-    ----------
-    rows
-        What :func:`described` gives for each case.
-    """
+def fit(cases: Sequence[FittingCase]) -> Fit:
+    """Return the calibration of whole volumes and the expected agreement of volumes and slices."""
     calibration = fit_calibration([case for case in cases if case.kind == "volume"])
     tables: dict[str, list[tuple[tuple[float, ...], float, str]]] = {}
-    for case, row in zip(cases, rows, strict=True):
-        if row is not None:
-            tables.setdefault(case.kind, []).append((*row, case.fold))
+    for case in cases:
+        if case.row is not None:
+            tables.setdefault(case.kind, []).append((*case.row, case.fold))
     return Fit(calibration, {kind: fit_agreement(*zip(*rows, strict=True)) for kind, rows in tables.items()})
 
 
@@ -129,13 +124,12 @@ def fit_calibration(cases: Iterable[FittingCase]) -> Calibration:
     return Calibration.of(POINTS.tolist(), (rises @ found.x).tolist())
 
 
-def described(case: FittingCase, postprocessing: Postprocessing) -> Row | None:
-    """Return a case's features and its Dice after a model's *postprocessing*; None if nothing is marked."""
-    probability = case.probability.astype(np.float32)
+def described(probability: NDArray[np.float32], reference: NDArray[np.bool_], postprocessing: Postprocessing) -> Row | None:
+    """Return a case's features and its Dice after a model's *postprocessing*, from arrays ``(z, y, x)``; None if nothing is marked."""
     slices, height, width = probability.shape
     mask = final_mask(probability >= 0.5, postprocessing, slice_distance_mm(slices), assumed_pixel_mm(height, width) ** 2)
     row = features(probability, mask)
-    return None if row is None else (row, dice(confusion(mask, case.reference)))
+    return None if row is None else (row, dice(confusion(mask, reference)))
 
 
 def fit_agreement(rows: Sequence[tuple[float, ...]], dices: Sequence[float], folds: Sequence[str]) -> AgreementModel:
@@ -165,24 +159,24 @@ def _ridge(design: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[
     return np.linalg.solve(design.T @ design + penalty, design.T @ wanted).astype(np.float64)
 
 
-def cross_fitted(cases: Sequence[FittingCase], rows: Sequence[Row | None]) -> tuple[list[Prediction], dict[str, Any]]:
+def cross_fitted(cases: Sequence[FittingCase], known: Sequence[FittingCase] | None = None) -> tuple[list[Prediction], dict[str, Any]]:
     """Return for every case what a fit without its fold expects of it, and what the calibration comes to on all folds.
 
-    *rows* are as of :func:`fit`.
+    The fits are made on *known* cases, those of other models of the same patients, say; on the cases themselves if None.
     The latter holds ``calibration_error``, before and after, by region, and the ``reliability`` curves of all pixels.
     """
     predictions: list[Prediction] = []
     before, after = [], []
     for fold in sorted({case.fold for case in cases}):
-        known = [(case, row) for case, row in zip(cases, rows, strict=True) if case.fold != fold]
-        fitted = fit([case for case, _ in known], [row for _, row in known])
-        for case, row in ((case, row) for case, row in zip(cases, rows, strict=True) if case.fold == fold):
+        fitted = fit([case for case in (cases if known is None else known) if case.fold != fold])
+        for case in (case for case in cases if case.fold == fold):
             raw = case.probability.astype(np.float32)
             if case.kind == "volume":
                 before.append(reliabilities(raw, case.reference))
                 after.append(reliabilities(fitted.calibration.apply(raw), case.reference, in_doubt(raw)))
-            if row is not None and case.kind in fitted.agreement:
-                predictions.append(Prediction(case.patient, case.kind, row[1], fitted.agreement[case.kind].estimate(row[0])))
+            if case.row is not None and case.kind in fitted.agreement:
+                said, true = case.row
+                predictions.append(Prediction(case.patient, case.kind, true, fitted.agreement[case.kind].estimate(said)))
     whole = {"before": pooled(before), "after": pooled(after)}
     return predictions, {
         "calibration_error": {
