@@ -73,6 +73,7 @@ VARIANTS = (
     Variant("cross-entropy", "loss", "cross-entropy alone", replace(FAST, loss=keras.losses.binary_crossentropy)),
     Variant("depth", "depth", "without the coarsest level, a 32nd of the resolution", _network((64, 40, 24), SHALLOW)),
     Variant("half-width", "width", "half as many filters in the decoder", _network((48, 32, 24, 16))),
+    Variant("double-width", "width", "twice as many filters in the decoder", _network((192, 128, 80, 48))),
     Variant("lite2", "encoder", "EfficientNet-Lite2 in place of Lite0", _network((96, 64, 40, 24), LITE2)),
 )  # fmt: skip
 

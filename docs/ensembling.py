@@ -62,7 +62,7 @@ def as_run(model: ModelRecord, fold: str, runs: Path) -> ModelRecord:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model.path, folder / model.file)
     training = {"patients": model.training["patients"], "held_out_fold": fold}
-    write_text(replace(model, training=training).to_json(), (folder / model.file).with_suffix(".json"))
+    write_text(replace(model, training=training, quantised=None).to_json(), (folder / model.file).with_suffix(".json"))
     return find_model(folder / model.file)
 
 

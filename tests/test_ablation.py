@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from gliomask.dataset import Patient
+from gliomask.evaluation.cross_validation import fold_models
+from gliomask.models import find_model
 
 pytest.importorskip("keras", reason="training's extra is not installed: pip install 'gliomask[train]'")
 
@@ -30,7 +32,7 @@ def test_a_variant_differs_in_one_choice(ablation: ModuleType) -> None:
 
 def test_networks_have_the_size_that_their_names_say(ablation: ModuleType) -> None:
     count = {v.slug: v.recipe.network(None).count_params() for v in (*ablation.VARIANTS, ablation.AS_IT_IS)}
-    assert count["depth"] < count["half-width"] < count["as-it-is"] < count["lite2"]
+    assert count["depth"] < count["half-width"] < count["as-it-is"] < min(count["double-width"], count["lite2"])
     assert count["dice"] == count["as-it-is"]
 
 
@@ -66,7 +68,10 @@ def test_each_fold_is_scored_by_networks_that_saw_neither_it_nor_one_of_the_othe
     import ensembling
 
     asked = [str(n) for n in range(3)]
-    cohort = SimpleNamespace(trained=lambda variant, *without: SimpleNamespace(without=set(without), path=frozenset(without)))
+    cohort = SimpleNamespace(
+        trained=lambda variant, *without: SimpleNamespace(without=set(without), path=frozenset(without)), runs=Path("runs")
+    )
+    kept: set[tuple[str, str]] = set()
     scored: list[dict[str, Any]] = []
     monkeypatch.setattr(ensembling.Cohort, "of_options", lambda options: cohort)
     monkeypatch.setattr("sys.argv", ["ensembling.py", "data", "runs", "--folds", *asked])
@@ -74,7 +79,9 @@ def test_each_fold_is_scored_by_networks_that_saw_neither_it_nor_one_of_the_othe
     monkeypatch.setattr(ensembling, "cells", lambda found, reference: [])
     monkeypatch.setattr(ensembling, "export_ensemble", lambda paths, folder, name: SimpleNamespace(members=paths))
     monkeypatch.setattr(ensembling, "replace", lambda model, mirrored: model)
+    monkeypatch.setattr(ensembling, "as_run", lambda model, fold, runs: kept.add((runs.name, fold)) or model)
     ensembling.main()
+    assert kept == {(name, fold) for name in ("one", "several") for fold in asked}
     alone, *single, as_one = scored
     assert {fold: model.without for fold, model in alone.items()} == {fold: {fold} for fold in asked}
     assert len(single) == 2
@@ -82,6 +89,15 @@ def test_each_fold_is_scored_by_networks_that_saw_neither_it_nor_one_of_the_othe
         pairs = [models[fold].without for models in single]
         assert sorted(map(sorted, pairs)) == [sorted({fold, other}) for other in asked if other != fold]
         assert as_one[fold].members == [frozenset(pair) for pair in pairs]
+
+
+def test_what_is_compared_is_kept_as_a_cross_validation(tmp_path: Path) -> None:
+    import ensembling
+
+    fast = find_model("fast")
+    kept = {fold: ensembling.as_run(fast, fold, tmp_path) for fold in "01"}
+    assert fold_models(tmp_path) == kept
+    assert {fold: model.training["patients"] for fold, model in kept.items()} == dict.fromkeys("01", fast.training["patients"])
 
 
 def test_the_interval_is_of_paired_differences(ablation: ModuleType) -> None:
