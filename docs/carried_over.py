@@ -5,10 +5,12 @@
 The first cross-validation is that of the networks told of, and a row each tells how far calibration and expected Dice
 hold for them that were fitted on their own held-out patients and on those of the others. Whatever the fit, it had no
 patient of the fold that it is told for, nor had the network. A cross-validation is as for ``gliomask calibrate``: a
-folder of runs, or an ensemble of them.
+folder of runs, or an ensemble of them. If those of the first are ensembles themselves, what is expected of their mean is
+told too, and what their members expect on average, as :class:`gliomask.Segmentation` does it.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from markdown_table import print_head, print_row
@@ -32,10 +34,14 @@ def main() -> None:
     parser.add_argument("others", type=Path, nargs="*", help="cross-validations that fits are carried over from")
     options = parser.parse_args()
     cases = held_out(options.data, options.runs)
+    as_one = [replace(case, members=()) for case in cases]
     print_head(HEADINGS)
-    print_rows("its own", cases, cases)
+    print_rows("its own", as_one, as_one)
     for other in options.others:
-        print_rows(str(other), cases, held_out(options.data, other))
+        known = held_out(options.data, other)
+        print_rows(str(other), as_one, known)
+        if any(case.members for case in cases):
+            print_rows(f"{other}, the mean of what members expect", cases, known)
 
 
 def held_out(data: Path, runs: Path) -> list[FittingCase]:

@@ -61,7 +61,7 @@ def as_run(model: ModelRecord, fold: str, runs: Path) -> ModelRecord:
     folder = runs / fold
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model.path, folder / model.file)
-    training = {"patients": model.training["patients"], "held_out_fold": fold}
+    training = {**model.training, "held_out_fold": fold}
     write_text(replace(model, training=training, quantised=None).to_json(), (folder / model.file).with_suffix(".json"))
     return find_model(folder / model.file)
 

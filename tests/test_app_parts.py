@@ -90,7 +90,7 @@ def predictions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def run(self: OnnxEngine, slices: NDArray[np.float32]) -> NDArray[np.float32]:
         calls.append(len(slices))
-        probability = np.zeros(slices.shape[:3], np.float32)
+        probability = np.zeros((*slices.shape[:3], 1), np.float32)
         probability[:, 100:120, 100:130] = 0.8
         return probability
 

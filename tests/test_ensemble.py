@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gliomask import InputError, ModelError, Segmenter, Volume, cli
-from gliomask.confidence import Calibration
+from gliomask.confidence import Calibration, features
 from gliomask.engine import OnnxEngine
 from gliomask.evaluation.cross_validation import fold_models
 from gliomask.models import ModelRecord, find_model, read_record, sha256_of
@@ -69,15 +69,15 @@ def test_weights_are_stored_in_fewer_bits_the_larger_they_are() -> None:
         assert {tensor.name: onnx.numpy_helper.to_array(tensor).dtype.type for tensor in tensors} == kinds
 
 
-def test_an_ensemble_is_the_mean_of_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ensemble_gives_the_maps_of_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gliomask.training.ensemble import export_ensemble
 
     monkeypatch.setattr("gliomask.training.ensemble.LARGE", FILTERS * 27)
     members = [network(tmp_path / str(seed), seed) for seed in range(3)]
     record = export_ensemble(members, tmp_path / "all", "ensemble")
     slices = np.random.default_rng(1).random((2, 64, 64, 3), np.float32)
-    mean = np.mean([OnnxEngine(path).run(slices) for path in members], axis=0)
-    assert OnnxEngine(record.path).run(slices) == pytest.approx(mean, abs=5e-3)
+    maps = np.concatenate([OnnxEngine(path).run(slices) for path in members], axis=-1)
+    assert OnnxEngine(record.path).run(slices) == pytest.approx(maps, abs=1e-2)
     assert read_record(record.path.with_suffix(".json")) == record
     assert record.training["patients"] == ["p0", "p1", "p2", "q"]
     assert [member["held_out_fold"] for member in record.training["members"]] == ["0", "1", "2"]
@@ -175,7 +175,7 @@ def test_members_come_out_as_they_went_in(ensemble: Path, tmp_path: Path) -> Non
     probabilities = [OnnxEngine(member.path).run(slices) for member in members]
     for seed, probability in enumerate(probabilities):
         assert probability == pytest.approx(OnnxEngine(tmp_path / str(seed) / f"fold{seed}.onnx").run(slices), abs=5e-3)
-    assert OnnxEngine(ensemble).run(slices) == pytest.approx(np.mean(probabilities, axis=0), abs=1e-6)
+    assert OnnxEngine(ensemble).run(slices) == pytest.approx(np.concatenate(probabilities, axis=-1), abs=1e-6)
     for seed, member in enumerate(members):
         graph = onnx.load(member.path).graph
         assert {tensor.data_type for tensor in graph.initializer} == {onnx.TensorProto.FLOAT}
@@ -186,6 +186,40 @@ def test_members_come_out_as_they_went_in(ensemble: Path, tmp_path: Path) -> Non
         "held_out_fold": "1", "patients": ["TCGA_XX_0"], "initial_weights": "0",
         "unpacked_from": {"ensemble": "both", "ensemble_sha256": record.sha256, "sha256": sha256_of(tmp_path / "1" / "fold1.onnx")},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("affine", [None, np.diag([-3.75, -3.75, 5.0, 1.0])], ids=["slices", "volume"])
+def test_what_an_ensemble_says_is_the_mean_and_what_it_expects_comes_from_each(
+    affine: np.ndarray | None, ensemble: Path, tmp_path: Path
+) -> None:
+    from gliomask.training.members import unpack_members
+
+    record = replace(find_model(ensemble), postprocessing=Postprocessing(smoothing_mm=2.0, smallest_share=0.3))
+    volume = Volume(np.random.default_rng(0).integers(0, 255, (24, 64, 64, 3), np.uint8), affine=affine)
+    found = Segmenter(record, force=True).segment(volume)
+    members = unpack_members(record, tmp_path / "runs")
+    mirrored = [Segmenter(replace(member, mirrored=True), force=True).segment(volume).probability for member in members]
+    assert found.probability == pytest.approx(np.mean(mirrored, axis=0), abs=1e-3)  # smoothing is of log-odds
+    for member, said in zip(members, found.members, strict=True):
+        alone = Segmenter(member, force=True).segment(volume)
+        assert alone.members == ()  # which one network has none of
+        assert said == pytest.approx(features(alone.probability, alone.mask), abs=0.1)  # half precision takes nearly 0.5 for 0.5
+    assert found.members[0] != pytest.approx(found.members[1], abs=0.2)
+
+
+def test_a_network_that_gives_fewer_maps_than_its_record_has_members_is_refused(ensemble: Path, tmp_path: Path) -> None:
+    single = replace(find_model(tmp_path / "0" / "fold0.onnx"), training=find_model(ensemble).training)
+    with pytest.raises(ModelError, match=r"gives 1 map\(s\); expected \(64, 64, 3\) and 2"):
+        Segmenter(single)
+
+
+def test_of_an_ensemble_only_what_its_members_are_expected_to_score_is_fitted(ensemble: Path, data: Path, split: Path) -> None:
+    record = find_model(ensemble)
+    path = ensemble.with_suffix(".json")
+    assert cli.main(["calibrate", str(data), "--cross-validation", str(ensemble), "--split", str(split), "--write", str(path)]) == 0
+    written = find_model(ensemble)
+    assert written.agreement and not record.agreement
+    assert replace(written, agreement={}) == record
 
 
 @pytest.mark.parametrize(
@@ -211,10 +245,10 @@ def test_a_network_of_other_members_than_its_record_is_refused(ensemble: Path, t
 
     record = find_model(ensemble)
     three = replace(record, training={"members": [*record.training["members"], {"name": "c", "held_out_fold": "2", "patients": ["q"]}]})
-    with pytest.raises(ModelError, match=r"both\.onnx: gives the Mean of 2, not the Mean of the 3 members"):
+    with pytest.raises(ModelError, match=r"both\.onnx: gives the Concat of 2, not the Concat of the 3 members"):
         unpack_members(three, tmp_path / "runs")
     single = replace(find_model(tmp_path / "0" / "fold0.onnx"), training=record.training)
-    with pytest.raises(ModelError, match=r"fold0\.onnx: gives the Transpose of 1, not the Mean"):
+    with pytest.raises(ModelError, match=r"fold0\.onnx: gives the Transpose of 1, not the Concat"):
         unpack_members(single, tmp_path / "runs")
 
 

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class BrightEngine:
     def run(self, slices: np.ndarray) -> np.ndarray:
         assert slices.dtype == np.float32 and slices.flags.c_contiguous
         self.batches.append(len(slices))
-        return slices[..., 1].copy()
+        return slices[..., 1:2].copy()
 
 
 @pytest.fixture
@@ -197,6 +197,18 @@ def test_the_expected_dice_is_that_of_a_volume_or_of_a_slice() -> None:
     ):
         assert result.confidence is None
         assert reason in result.confidence_reason
+
+
+def test_an_ensemble_expects_what_its_members_do_on_average() -> None:
+    agreement = {"volume": AgreementModel.of([1, 0, 0, 0], [-1, 1])}
+    found = drawn(two_lesions(), agreement=agreement)
+    one, other = (replace(found, members=((odds, 0.0, 0.0),)).confidence for odds in (0.0, 2.0))
+    both = replace(found, members=((0.0, 0.0, 0.0), None, (2.0, 0.0, 0.0))).confidence
+    assert one.expected_dice == pytest.approx(0.5) and other.expected_dice == pytest.approx(0.8808, abs=1e-4)
+    assert astuple(both) == pytest.approx(np.mean([astuple(one), astuple(other)], axis=0))
+    assert "no network of the ensemble" in replace(found, members=(None, None)).confidence_reason
+    empty = replace(drawn(np.zeros((20, 8, 8)), agreement=agreement), members=((0.0, 0.0, 0.0),))
+    assert empty.confidence_reason == "nothing is marked"
 
 
 def test_pictures_of_different_things_are_taken_one_by_one(bright: Segmenter) -> None:

@@ -30,6 +30,9 @@ AT_A_TIME = 2**20
 
 FEATURES = ("expected overlap", "boundary entropy", "area")
 
+Features = tuple[float, float, float]
+"""A case's :func:`features`."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -111,6 +114,13 @@ class AgreementModel:
         return Agreement(expected, 0.0 if low <= DICE_LIMITS[0] else low, 1.0 if high >= DICE_LIMITS[1] else high)
 
 
+def mean_agreement(estimates: Sequence[Agreement]) -> Agreement | None:
+    """Return what an ensemble expects, the mean of what its members do, interval and all; None where there is none."""
+    if not estimates:
+        return None
+    return Agreement(*np.mean([(e.expected_dice, e.low, e.high) for e in estimates], axis=0).tolist())
+
+
 def entropy(probability: Float) -> Float:
     """Return the binary entropy of each probability in bits: 0 where the model is sure either way, 1 at 0.5."""
     p = np.clip(probability, 1e-7, 1.0 - 1e-7)
@@ -118,7 +128,7 @@ def entropy(probability: Float) -> Float:
     return bits
 
 
-def features(probability: Float, mask: Mask, pixel: float = 1.0) -> tuple[float, float, float] | None:
+def features(probability: Float, mask: Mask, pixel: float = 1.0) -> Features | None:
     """Return what the network's own probabilities ``(z, y, x)`` say of their mask, see :data:`FEATURES`; None for an empty mask.
 
     The expected overlap is the log-odds of 2·Σp(mask) / (Σp + mask), the Dice that would come out if every

@@ -62,7 +62,7 @@ class Engine(Protocol):
     input_shape
         The network's ``(n, y, x, c)``; what is no number is free.
     output_channels
-        How many maps the network gives; one is what is wanted.
+        How many maps the network gives: one, an ensemble one for each member.
     """
 
     description: str
@@ -71,7 +71,7 @@ class Engine(Protocol):
     output_channels: Any
 
     def run(self, slices: Float) -> Float:
-        """Return probabilities ``(n, y, x)`` for one batch of normalised slices ``(n, y, x, c)``; safe to call from several threads."""
+        """Return maps ``(n, y, x, maps)`` for one batch of normalised slices ``(n, y, x, c)``; safe to call from several threads."""
         ...
 
 
@@ -174,8 +174,9 @@ class OnnxEngine:
         self.description = f"ONNX Runtime {onnxruntime.__version__}, {device}, {precision}"
 
     def run(self, slices: Float) -> Float:
-        """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``."""
-        return self._session.run(None, {self._input: slices}, self._giving_back)[0][..., 0]
+        """Return maps ``(n, y, x, maps)`` of probabilities for normalised slices ``(n, y, x, c)``."""
+        maps: Float = self._session.run(None, {self._input: slices}, self._giving_back)[0]
+        return maps
 
 
 class OpenVinoEngine:
@@ -213,10 +214,10 @@ class OpenVinoEngine:
         self.description = f"OpenVINO {openvino.__version__.split('-')[0]}, CPU, {threads} threads, {precision}"
 
     def run(self, slices: Float) -> Float:
-        """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``."""
+        """Return maps ``(n, y, x, maps)`` of probabilities for normalised slices ``(n, y, x, c)``."""
         request = self._network.create_infer_request()  # one for each call, so that threads do not share results
-        probability: Float = request.infer([slices])[0]
-        return probability[..., 0].copy()
+        maps: Float = request.infer([slices])[0]
+        return maps.copy()
 
 
 class KerasEngine:
@@ -251,5 +252,6 @@ class KerasEngine:
         self.description = f"Keras {keras.__version__} on {keras.backend.backend()}, {self.precision}"
 
     def run(self, slices: Float) -> Float:
-        """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``."""
-        return self._to_numpy(self._model(slices, training=False))[..., 0]
+        """Return maps ``(n, y, x, maps)`` of probabilities for normalised slices ``(n, y, x, c)``."""
+        maps: Float = self._to_numpy(self._model(slices, training=False))
+        return maps

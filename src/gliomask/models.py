@@ -16,6 +16,9 @@ from gliomask.volume import CHANNELS
 BUNDLED = Path(__file__).parent / "models"
 DEFAULT = "fast"
 
+UNCALIBRATED = 0.5
+"""Threshold of what has no calibration: an ensemble, for which the members' own do not hold, and each of its members."""
+
 QUANTISED = "-int8"
 """Ends the file name, before its suffix, of a network in int8, which has its record in common with that in float32."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliomask.confidence import Agreement, entropy, features
+from gliomask.confidence import Agreement, Features, entropy, features, mean_agreement
 from gliomask.errors import InputError
 from gliomask.grid import FIELD_OF_VIEW_MM, assumed_pixel_mm, radiological
 from gliomask.io.naming import MapName
@@ -23,6 +23,9 @@ from gliomask.volume import Volume
 
 WHOLE_HEAD_MM = 100.0
 """What slices have to span for the expected Dice of a volume to hold; that of a few slices of a head was not measured."""
+
+
+Members = tuple[Features | None, ...]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class Segmentation:
     all_lesions
         Whether the mask is all that reaches the threshold: small lesions and faint ends too, which
         else are left out as the model's record says.
+    members
+        For an ensemble, what the probabilities of each member say of the mask that it would draw by itself, see
+        :func:`gliomask.confidence.features`; None for one that would draw none.
     """
 
     volume: Volume
@@ -63,6 +69,7 @@ class Segmentation:
     min_lesion_ml: float | None = None
     quality: Quality = field(default_factory=Quality)
     all_lesions: bool = False
+    members: Members = ()
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
@@ -128,7 +135,7 @@ class Segmentation:
 
         It was measured for what the model marks by its own settings, in single slices and in whole heads, of what looks like a FLAIR.
         """
-        axes, pixel_mm, distance_mm = self._axial
+        axes, _, distance_mm = self._axial
         slices = self.volume.voxels.shape[axes[0]]
         whole = distance_mm <= NEIGHBOUR_MM and slices * distance_mm >= WHOLE_HEAD_MM
         expectation = self.model.agreement.get("slice" if slices == 1 else "volume")
@@ -144,9 +151,17 @@ class Segmentation:
             return "small lesions and faint ends are marked too"
         if self.min_lesion_ml is not None:
             return "lesions are left out as asked"
+        if not self.found:
+            return "nothing is marked"
+        estimates = [expectation.estimate(row) for row in self.members or [self._own_features] if row is not None]
+        return mean_agreement(estimates) or "no network of the ensemble marks anything by itself"
+
+    @property
+    def _own_features(self) -> Features | None:
+        """What the network's own probabilities say of the mask."""
+        axes, pixel_mm, _ = self._axial
         pixel = pixel_mm * self.model.input_size / FIELD_OF_VIEW_MM
-        row = features(self.model.calibration.undo(self.probability).transpose(axes), self.mask.transpose(axes), pixel)
-        return "nothing is marked" if row is None else expectation.estimate(row)
+        return features(self.model.calibration.undo(self.probability).transpose(axes), self.mask.transpose(axes), pixel)
 
     @property
     def uncertainty(self) -> NDArray[np.float32]:

@@ -8,12 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomask.confidence import Features, features
 from gliomask.engine import BATCH, Engine, Runtime, load_engine
 from gliomask.errors import ImplausibleInputError, InputError, ModelError
-from gliomask.grid import axial_grid
+from gliomask.grid import assumed_pixel_mm, axial_grid
 from gliomask.io import read
-from gliomask.models import DEFAULT, ModelRecord, find_model
-from gliomask.postprocess import smooth_across_slices
+from gliomask.models import DEFAULT, UNCALIBRATED, ModelRecord, find_model
+from gliomask.postprocess import final_mask, smooth_across_slices
 from gliomask.preprocess import (
     Windows,
     apply_windows,
@@ -27,7 +28,7 @@ from gliomask.preprocess import (
     to_network_grid,
 )
 from gliomask.quality import EXPECTED, Quality, check
-from gliomask.segmentation import Segmentation, assumed_distance_mm, checked_threshold
+from gliomask.segmentation import Members, Segmentation, assumed_distance_mm, checked_threshold
 from gliomask.volume import Volume
 
 FORCED_NOTE = "segmented by force: it does not look like a brain FLAIR, and the mask may mean nothing"
@@ -90,6 +91,7 @@ class Segmenter:
         self.threshold = self.model.threshold if threshold is None else checked_threshold(threshold)
         self.runtime = Runtime(device, precision, engine, threads)
         self.engine: Engine = load_engine(self.model, self.runtime)
+        self._members = len(self.model.training.get("members", ())) or 1
         self._check_shape()
 
     def _check_shape(self) -> None:
@@ -97,11 +99,11 @@ class Segmenter:
         size = self.model.input_size
         wanted = (size, size, len(self.model.channels))
         found = self.engine.input_shape[1:]
-        pairs = zip((*found, self.engine.output_channels), (*wanted, 1), strict=True)
+        pairs = zip((*found, self.engine.output_channels), (*wanted, self._members), strict=True)
         if any(isinstance(f, int) and f != w for f, w in pairs):
             raise ModelError(
                 f"{self.model.path}: takes slices of {found} (y, x, channels) and gives {self.engine.output_channels} map(s); "
-                f"expected {wanted} and 1."
+                f"expected {wanted} and {self._members}."
             )
 
     def segment(self, case: Input, progress: Progress | None = None, *, force: bool | None = None) -> Segmentation:
@@ -135,56 +137,77 @@ class Segmenter:
         voxels = place_paddings(volume.voxels, self.model.normalisation)
         if volume.affine is None:
             quality = _checked(voxels, volume, force)
-            probability = self._predict_slices(voxels, assumed_distance_mm(volume), progress)
+            probability, members = self._predict_slices(voxels, assumed_distance_mm(volume), progress)
         else:
-            probability, notes, quality = self._predict_volume(volume, voxels, volume.affine, progress, force)
+            probability, members, notes, quality = self._predict_volume(volume, voxels, volume.affine, progress, force)
         if not quality.plausible:
             notes = (*notes, FORCED_NOTE, *quality.reasons)
         np.clip(probability, 0.0, 1.0, out=probability)
         seconds = time.perf_counter() - started
         return Segmentation(
             volume, probability, self.threshold, self.model, self.engine.description, seconds, notes, self.min_lesion_ml, quality,
-            self.all_lesions,
+            self.all_lesions, members,
         )  # fmt: skip
 
     def _predict_slices(
         self, voxels: NDArray[Any], distance_mm: float, progress: Progress | None, windows: Windows | None = None
-    ) -> NDArray[np.float32]:
-        """Return probabilities ``(z, y, x)`` for axial slices ``(z, y, x, c)`` that lie *distance_mm* apart."""
+    ) -> tuple[NDArray[np.float32], Members]:
+        """Return probabilities ``(z, y, x)`` for axial slices ``(z, y, x, c)`` that lie *distance_mm* apart, and what members say."""
         windows = windows or intensity_windows(voxels, self.model.normalisation)
         depth, height, width = voxels.shape[:3]
+        size = self.model.input_size
         probability = np.empty((depth, height, width), np.float32)
+        maps = np.empty((self._members, depth, size, size), np.float16) if self._members > 1 else None
         for z in range(0, depth, BATCH):
             slices = apply_windows(voxels[z : z + BATCH], windows)
-            slices = to_network_grid(slices, self.model.input_size)
-            predicted = self._predict_heads(fill_channels(slices, len(self.model.channels)))
+            slices = to_network_grid(slices, size)
+            predicted, own = self._predict_heads(fill_channels(slices, len(self.model.channels)))
             probability[z : z + BATCH] = from_network_grid(predicted, height, width)
+            if maps is not None:
+                maps[:, z : z + BATCH] = own.transpose(3, 0, 1, 2)
             if progress is not None:
                 progress(min(z + BATCH, depth), depth)
-        return self.model.calibration.apply(smooth_across_slices(probability, self.model.postprocessing.smoothing_mm, distance_mm))
+        probability = smooth_across_slices(probability, self.model.postprocessing.smoothing_mm, distance_mm)
+        members = () if maps is None else tuple(self._features(own.astype(np.float32), distance_mm) for own in maps)
+        return self.model.calibration.apply(probability), members
 
-    def _predict_heads(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return probabilities ``(n, y, x)`` for normalised slices ``(n, y, x, c)``: 0 where there is air alone, which is not predicted."""
+    def _features(self, probability: NDArray[np.float32], distance_mm: float) -> Features | None:
+        """Return what a member's probabilities ``(z, y, x)``, on the network's grid, say of the mask that it would draw by itself."""
+        settings = self.model.postprocessing
+        probability = smooth_across_slices(probability, settings.smoothing_mm, distance_mm)
+        pixel_mm = assumed_pixel_mm(*probability.shape[1:])
+        return features(probability, final_mask(probability >= UNCALIBRATED, settings, distance_mm, pixel_mm**2))
+
+    def _predict_heads(self, slices: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return probabilities ``(n, y, x)`` and maps ``(n, y, x, members)`` for normalised slices ``(n, y, x, c)``.
+
+        Both are 0 where there is air alone, which is not predicted.
+        """
         probability = np.zeros(slices.shape[:3], np.float32)
+        maps = np.zeros((*slices.shape[:3], self._members), np.float32)
         flair = slices[..., slices.shape[-1] // 2]
         heads = np.flatnonzero(holds_head(flair))
         if heads.size:
             rows, columns = head_box(flair[heads], self.model.size_multiple or self.model.input_size)
-            probability[heads, rows, columns] = self._run(np.ascontiguousarray(slices[heads, rows, columns]))
-        return probability
+            probability[heads, rows, columns], maps[heads, rows, columns] = self._run(np.ascontiguousarray(slices[heads, rows, columns]))
+        return probability, maps
 
-    def _run(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the network's probabilities ``(n, y, x)``, for a mirrored model the mean of slices as they are and mirrored."""
-        probability = self.engine.run(slices)
-        if not self.model.mirrored:
-            return probability
-        mirrored = self.engine.run(np.ascontiguousarray(slices[:, :, ::-1]))
-        return (probability + mirrored[:, :, ::-1]) / 2.0
+    def _run(self, slices: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the model's probabilities ``(n, y, x)`` and its network's maps ``(n, y, x, members)``.
+
+        The first are the mean of the members, for a mirrored model of slices as they are and mirrored.
+        """
+        maps = self.engine.run(slices)
+        probability: NDArray[np.float32] = maps.mean(axis=-1)
+        if self.model.mirrored:
+            mirrored = self.engine.run(np.ascontiguousarray(slices[:, :, ::-1]))
+            probability = (probability + mirrored.mean(axis=-1)[:, :, ::-1]) / 2.0
+        return probability, maps
 
     def _predict_volume(
         self, volume: Volume, voxels: NDArray[Any], affine: NDArray[np.float64], progress: Progress | None, force: bool
-    ) -> tuple[NDArray[np.float32], tuple[str, ...], Quality]:
-        """Return probabilities on the grid of a volume with geometry, what is to be told of the way there and back, and what was seen."""
+    ) -> tuple[NDArray[np.float32], Members, tuple[str, ...], Quality]:
+        """Return probabilities on the grid of a volume with geometry, what members say, notes on the way, and what was seen."""
         depth, height, width = voxels.shape[:3]
         channels = [voxels[..., c] for c in range(voxels.shape[-1])]
         windows = intensity_windows(voxels, self.model.normalisation)
@@ -193,7 +216,8 @@ class Segmenter:
         slices = np.stack([grid.sample(channel, window[0]) for channel, window in zip(channels, windows, strict=True)], axis=-1)
         quality = _checked(slices, volume, force)
         distance_mm = float(np.linalg.norm((affine @ grid.to_voxel)[:3, 2]))
-        return grid.restore(self._predict_slices(slices, distance_mm, progress, windows)), grid.notes, quality
+        probability, members = self._predict_slices(slices, distance_mm, progress, windows)
+        return grid.restore(probability), members, grid.notes, quality
 
 
 def segment(case: Input, *, model: str | os.PathLike[str] = DEFAULT, threshold: float | None = None, force: bool = False) -> Segmentation:

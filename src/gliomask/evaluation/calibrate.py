@@ -118,24 +118,27 @@ def _cases(patient: Patient, fold: str, segmenter: Segmenter) -> list[FittingCas
 def _case(
     patient: str, fold: str, kind: Kind, segmenter: Segmenter, voxels: NDArray[np.uint8], reference: NDArray[np.bool_]
 ) -> FittingCase:
-    probability = segmenter.segment(Volume(voxels), force=True).probability
-    row = described(probability, reference, segmenter.model.postprocessing)
-    return FittingCase(patient, fold, kind, probability.astype(np.float16), reference, row)
+    result = segmenter.segment(Volume(voxels), force=True)
+    row = described(result.probability, reference, segmenter.model.postprocessing)
+    return FittingCase(patient, fold, kind, result.probability.astype(np.float16), reference, row, result.members)
 
 
 def write_to_records(calibrated: Calibrated, paths: Sequence[Path]) -> list[ModelRecord]:
     """Set calibration and expected agreement in models' records, with what they come to beside the scores, and return the records.
 
-    The threshold is set to what 0.5 becomes, to two decimals, so that masks stay as they are but for rounding.
+    The threshold is set to what 0.5 becomes, to two decimals, so that masks stay as they are but for rounding. Of an ensemble,
+    whose mean is another network's to calibrate, only what its members' Dice is expected by is set.
     """
     written = []
-    threshold = round(calibrated.fit.threshold, 2)
+    fitted = calibrated.fit
+    confidence = {"folds": calibrated.folds, "patients": calibrated.patients, **calibrated.report}
     for path, record in zip(paths, [read_record(path) for path in paths], strict=True):
-        scores = dict(record.scores) | {"confidence": {"folds": calibrated.folds, "patients": calibrated.patients, **calibrated.report}}
-        fitted = calibrated.fit
-        record = replace(record, threshold=threshold, calibration=fitted.calibration, agreement=fitted.agreement, scores=scores)
-        write_text(record.to_json(), path)
-        written.append(record)
+        told = replace(record, agreement=fitted.agreement)
+        if "members" not in record.training:
+            scores = {**record.scores, "confidence": confidence}
+            told = replace(told, threshold=round(fitted.threshold, 2), calibration=fitted.calibration, scores=scores)
+        write_text(told.to_json(), path)
+        written.append(told)
     return written
 
 

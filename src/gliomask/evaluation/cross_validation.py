@@ -92,7 +92,7 @@ def fold_models(runs: Path) -> dict[str, ModelRecord]:
         if path.stem.endswith(QUANTISED) and not path.with_suffix(".json").exists():
             continue  # in int8 what a network beside it is in float32
         model = find_model(path)
-        if "members" in model.training:
+        if "members" in model.training and "held_out_fold" not in model.training:
             continue  # an ensemble of the runs beside them
         if not {"patients", "held_out_fold"} <= set(model.training) or model.training["held_out_fold"] is None:
             raise InputError(f"{path}: its record does not tell the patients and the fold of its training, so it proves nothing.")

@@ -7,12 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, features
+from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, features, mean_agreement
 from gliomask.evaluation.calibration import ALL_PIXELS, in_doubt, pooled, reliabilities
 from gliomask.evaluation.scores import finite
 from gliomask.grid import assumed_pixel_mm
 from gliomask.metrics import confusion, dice
 from gliomask.postprocess import Postprocessing, final_mask, log_odds, slice_distance_mm
+from gliomask.segmentation import Members
 
 Kind = Literal["volume", "slice"]
 
@@ -46,7 +47,7 @@ class FittingCase:
     """What a held-out case brings to a fit.
 
     ``probability`` is float16 and ``reference`` bool, both ``(z, y, x)``; ``row`` is what :func:`described`
-    says of them. Cases of one ``patient`` and of one ``fold`` are held out together.
+    says of them, and ``members`` what an ensemble's members do. Cases of one ``patient`` and of one ``fold`` are held out together.
     """
 
     patient: str
@@ -55,6 +56,7 @@ class FittingCase:
     probability: NDArray[np.float16]
     reference: NDArray[np.bool_]
     row: Row | None
+    members: Members = ()
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,9 @@ def cross_fitted(cases: Sequence[FittingCase], known: Sequence[FittingCase] | No
                 after.append(reliabilities(fitted.calibration.apply(raw), case.reference, in_doubt(raw)))
             if case.row is not None and case.kind in fitted.agreement:
                 said, true = case.row
-                predictions.append(Prediction(case.patient, case.kind, true, fitted.agreement[case.kind].estimate(said)))
+                estimates = [fitted.agreement[case.kind].estimate(row) for row in case.members or [said] if row is not None]
+                if (agreement := mean_agreement(estimates)) is not None:
+                    predictions.append(Prediction(case.patient, case.kind, true, agreement))
     whole = {"before": pooled(before), "after": pooled(after)}
     return predictions, {
         "calibration_error": {

@@ -1,4 +1,4 @@
-"""Several trained networks as one: the mean of their probabilities, in one ONNX file of 8-bit weights."""
+"""Several trained networks as one, in one ONNX file of 8-bit weights: a map of each, whose mean is what the ensemble says."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,8 @@ from gliomask.engine import OnnxEngine
 from gliomask.errors import InputError, ModelError
 from gliomask.io import write_text
 from gliomask.io.writing import atomic_path, blaming_output, check_can_be_folder
-from gliomask.models import ModelRecord, find_model, sha256_of
-from gliomask.training.members import PROVENANCE, UNCALIBRATED
+from gliomask.models import UNCALIBRATED, ModelRecord, find_model, sha256_of
+from gliomask.training.members import PROVENANCE
 from gliomask.training.parity import drawn_slices
 
 PARITY = 0.05
@@ -25,7 +25,7 @@ SMALL, LARGE = 256, 20_000
 
 
 def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRecord:
-    """Write ``<name>.onnx`` and ``<name>.json`` into *folder*: the mean of the members' probabilities, and the record.
+    """Write ``<name>.onnx`` and ``<name>.json`` into *folder*: a map of each member, in their order, and the record.
 
     Large weights are stored as 8-bit integers with a scale for each slice along their first axis, smaller ones in half
     precision, and all are computed with in float32: a third of the file, at no cost in speed.
@@ -46,11 +46,11 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
     check_can_be_folder(folder)
     size = records[0].input_size
     slices = drawn_slices(records[0].normalisation, size, len(records[0].channels))
-    wanted: NDArray[np.float32] = np.mean([OnnxEngine(record.path).run(slices) for record in records], axis=0)
+    wanted: NDArray[np.float32] = np.mean([OnnxEngine(record.path).run(slices)[..., 0] for record in records], axis=0)
     merged = _merged([onnx.load(record.path) for record in records])
     with blaming_output(path), atomic_path(path) as temporary:
         onnx.save(merged, temporary)
-        difference = float(np.abs(OnnxEngine(temporary).run(slices) - wanted).max())
+        difference = float(np.abs(OnnxEngine(temporary).run(slices).mean(axis=-1) - wanted).max())
         if difference > PARITY:
             raise ModelError(f"{path}: probabilities differ from the members' mean by {difference:.2g}; at most {PARITY:g} is accepted.")
     first = records[0]
@@ -99,7 +99,7 @@ def _check_alike(records: Sequence[ModelRecord]) -> None:
 
 
 def _merged(networks: Sequence[onnx.ModelProto]) -> onnx.ModelProto:
-    """Return one network that gives the mean of the others' single outputs for a common input."""
+    """Return one network that gives the others' single maps as its channels, for a common input."""
     graphs = [compose.add_prefix_graph(network.graph, f"member{i}/") for i, network in enumerate(networks)]
     shared, result = graphs[0].input[0], graphs[0].output[0]
     nodes = [helper.make_node("Identity", ["slices"], [graph.input[0].name]) for graph in graphs]
@@ -110,9 +110,9 @@ def _merged(networks: Sequence[onnx.ModelProto]) -> onnx.ModelProto:
             stored, restored = _packed(weight)
             weights += stored
             nodes[:0] = restored
-    nodes.append(helper.make_node("Mean", [graph.output[0].name for graph in graphs], ["probability"]))
+    nodes.append(helper.make_node("Concat", [graph.output[0].name for graph in graphs], ["probability"], axis=3))
     inputs = [helper.make_tensor_value_info("slices", TensorProto.FLOAT, _shape(shared))]
-    outputs = [helper.make_tensor_value_info("probability", TensorProto.FLOAT, _shape(result))]
+    outputs = [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [*_shape(result)[:3], len(graphs)])]
     merged = helper.make_model(
         helper.make_graph(nodes, "ensemble", inputs, outputs, weights),
         opset_imports=networks[0].opset_import,

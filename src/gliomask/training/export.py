@@ -101,7 +101,7 @@ def with_free_size(path: Path) -> None:
 
 def _run(path: Path, slices: NDArray[np.float32]) -> NDArray[np.float32]:
     try:
-        return OnnxEngine(path).run(slices)
+        return OnnxEngine(path).run(slices)[..., 0]
     except Exception as error:  # each backend has an exporter of its own, and the runtime errors of its own
         backend = keras.backend.backend()
         raise ModelError(

@@ -13,13 +13,10 @@ from onnx import helper, numpy_helper
 from gliomask.confidence import Calibration
 from gliomask.errors import InputError, ModelError
 from gliomask.io import write_text
-from gliomask.models import ModelRecord, sha256_of
+from gliomask.models import UNCALIBRATED, ModelRecord, sha256_of
 
 PROVENANCE = ("held_out_fold", "patients", "split", "chosen_on_held_out", "initial_weights", "initial_patients_known", "brain_masks")
 """What an ensemble keeps of each member's training: whom it saw, and what weakens scores on those it did not."""
-
-UNCALIBRATED = 0.5
-"""Threshold of what has no calibration: an ensemble, for which the members' own do not hold, and a member taken out of it."""
 
 
 def unpack_members(ensemble: ModelRecord, folder: Path) -> list[ModelRecord]:
@@ -42,7 +39,7 @@ def unpack_members(ensemble: ModelRecord, folder: Path) -> list[ModelRecord]:
         The model is no ensemble, or its record does not tell what fold and which patients each member was trained
         without and with.
     ModelError
-        The network is not the mean of as many as the record has members.
+        The network does not give as many maps as the record has members.
     """
     members = [_trained(ensemble, member) for member in _members(ensemble)]
     networks = _networks(ensemble, len(members))
@@ -109,14 +106,14 @@ def _trained(ensemble: ModelRecord, member: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _networks(ensemble: ModelRecord, count: int) -> list[onnx.ModelProto]:
-    """Return the networks whose mean the ensemble's is, in the record's order."""
+    """Return the networks whose maps the ensemble gives, in the record's order."""
     merged = onnx.load(ensemble.path)
     result = merged.graph.output[0].name
     last = next((node for node in merged.graph.node if result in node.output), onnx.NodeProto())
-    if last.op_type != "Mean" or len(last.input) != count:
+    if last.op_type != "Concat" or len(last.input) != count:
         found = f"{last.op_type or 'nothing'} of {len(last.input)}"
         raise ModelError(
-            f"{ensemble.path}: gives the {found}, not the Mean of the {count} members in its record. Export the ensemble again."
+            f"{ensemble.path}: gives the {found}, not the Concat of the {count} members in its record. Make the ensemble again."
         )
     return [_leading_to(output, merged) for output in last.input]
 
@@ -125,7 +122,10 @@ def _leading_to(output: str, merged: onnx.ModelProto) -> onnx.ModelProto:
     """Return the part of the network that *output* comes from, with float32 weights, as a network of its own."""
     graph = merged.graph
     restored = _restored(graph)
-    nodes = [helper.make_node("Identity", [output], [graph.output[0].name])]
+    result = onnx.ValueInfoProto()
+    result.CopyFrom(graph.output[0])
+    result.type.tensor_type.shape.dim[-1].dim_value = 1
+    nodes = [helper.make_node("Identity", [output], [result.name])]
     weights: list[onnx.TensorProto] = []
     needed = {output}
     for node in reversed(graph.node):  # a node stands after those that it takes from
@@ -138,7 +138,7 @@ def _leading_to(output: str, merged: onnx.ModelProto) -> onnx.ModelProto:
             needed.update(node.input)
     weights += [weight for weight in graph.initializer if weight.name in needed]
     member = helper.make_model(
-        helper.make_graph(nodes, "member", graph.input, graph.output, weights),
+        helper.make_graph(nodes, "member", graph.input, [result], weights),
         opset_imports=merged.opset_import,
         ir_version=merged.ir_version,
     )

@@ -51,7 +51,7 @@ def restore(path: Path, network: keras.Model, slices: Float) -> None:
             f"{path}: not the recipe's network as Keras on TensorFlow exports it ({type(error).__name__}: {str(error)[:200]}). "
             "Start from the .keras file of its training."
         ) from error
-    difference = float(np.abs(OnnxEngine(path).run(slices) - keras.ops.convert_to_numpy(network(slices, training=False))[..., 0]).max())
+    difference = float(np.abs(OnnxEngine(path).run(slices) - keras.ops.convert_to_numpy(network(slices, training=False))).max())
     if difference > PARITY:
         raise ModelError(
             f"{path}: brought back to Keras, its probabilities differ by {difference:.2g}; at most {PARITY:g} is accepted. "
