@@ -132,6 +132,32 @@ def test_fits_on_other_models_cases_are_checked_on_folds_that_they_have_not_seen
         assert (told != before) == touched
 
 
+def test_an_ensemble_is_fitted_and_told_by_its_members() -> None:
+    cases = [overconfident(seed, fold) for seed, fold in enumerate("aabb")]
+    rows = [case.row[0] for case in cases if case.row is not None]
+    twice = [replace(case, members=(row, None, row)) for case, row in zip(cases, rows, strict=True)]
+    (one, _), (members, _) = (fitting.cross_fitted(some, cases) for some in (cases, twice))
+    assert [p.agreement for p in members] == [p.agreement for p in one]
+    nothing = replace(twice[0], members=(None,))
+    assert [len(case.told) for case in (cases[0], twice[0], nothing, replace(twice[0], row=None))] == [1, 2, 0, 0]
+    assert len(fitting.cross_fitted([*cases, nothing])[0]) == len(cases)
+
+
+def test_what_is_carried_over_is_told_of_the_mean_and_of_its_members(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import carried_over
+
+    cases = [overconfident(seed, fold) for seed, fold in enumerate("aabb")]
+    ensembles = [replace(case, members=(case.row[0],)) for case in cases if case.row is not None]
+    monkeypatch.setattr(carried_over, "held_out", lambda data, runs: {"several": ensembles, "one": cases}[runs.name])
+    for runs, rows in (("several", ["its own", "one", "one, the mean of what members expect"]), ("one", ["its own", "one"])):
+        monkeypatch.setattr("sys.argv", ["carried_over.py", "data", runs, "one"])
+        carried_over.main()
+        told = [line.split(" | ")[0][2:] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+        assert told[2:] == rows
+
+
 def test_what_is_not_defined_is_none_and_no_nan() -> None:
     one = fitting.Prediction("p", "volume", 0.8, Agreement(0.7, 0.6, 0.9))
     other = fitting.Prediction("q", "volume", 0.8, Agreement(0.5, 0.4, 0.6))

@@ -114,10 +114,8 @@ class AgreementModel:
         return Agreement(expected, 0.0 if low <= DICE_LIMITS[0] else low, 1.0 if high >= DICE_LIMITS[1] else high)
 
 
-def mean_agreement(estimates: Sequence[Agreement]) -> Agreement | None:
-    """Return what an ensemble expects, the mean of what its members do, interval and all; None where there is none."""
-    if not estimates:
-        return None
+def mean_agreement(estimates: Sequence[Agreement]) -> Agreement:
+    """Return what an ensemble expects: the mean of what its members do, one or more, interval and all."""
     return Agreement(*np.mean([(e.expected_dice, e.low, e.high) for e in estimates], axis=0).tolist())
 
 

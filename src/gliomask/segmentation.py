@@ -24,8 +24,8 @@ from gliomask.volume import Volume
 WHOLE_HEAD_MM = 100.0
 """What slices have to span for the expected Dice of a volume to hold; that of a few slices of a head was not measured."""
 
-
 Members = tuple[Features | None, ...]
+"""What each member of an ensemble says of the mask that it would draw by itself, None if it would draw none; empty for one network."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class Segmentation:
         Whether the mask is all that reaches the threshold: small lesions and faint ends too, which
         else are left out as the model's record says.
     members
-        For an ensemble, what the probabilities of each member say of the mask that it would draw by itself, see
-        :func:`gliomask.confidence.features`; None for one that would draw none.
+        For an ensemble, what each network's own probabilities say, see :func:`gliomask.confidence.features`.
     """
 
     volume: Volume
@@ -154,7 +153,7 @@ class Segmentation:
         if not self.found:
             return "nothing is marked"
         estimates = [expectation.estimate(row) for row in self.members or [self._own_features] if row is not None]
-        return mean_agreement(estimates) or "no network of the ensemble marks anything by itself"
+        return mean_agreement(estimates) if estimates else "no network of the ensemble marks anything by itself"
 
     @property
     def _own_features(self) -> Features | None:

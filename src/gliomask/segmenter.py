@@ -103,7 +103,7 @@ class Segmenter:
         if any(isinstance(f, int) and f != w for f, w in pairs):
             raise ModelError(
                 f"{self.model.path}: takes slices of {found} (y, x, channels) and gives {self.engine.output_channels} map(s); "
-                f"expected {wanted} and {self._members}."
+                f"expected {wanted} and {self._members}. Get or make the model again, its record with it."
             )
 
     def segment(self, case: Input, progress: Progress | None = None, *, force: bool | None = None) -> Segmentation:

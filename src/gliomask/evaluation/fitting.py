@@ -58,6 +58,14 @@ class FittingCase:
     row: Row | None
     members: Members = ()
 
+    @property
+    def told(self) -> list[Row]:
+        """What the case's Dice is to be expected by, with that Dice: from each member that marks anything, or from the one network."""
+        if self.row is None:
+            return []
+        said, true = self.row
+        return [(row, true) for row in self.members or [said] if row is not None]
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -92,8 +100,8 @@ def fit(cases: Sequence[FittingCase]) -> Fit:
     calibration = fit_calibration([case for case in cases if case.kind == "volume"])
     tables: dict[str, list[tuple[tuple[float, ...], float, str]]] = {}
     for case in cases:
-        if case.row is not None:
-            tables.setdefault(case.kind, []).append((*case.row, case.fold))
+        for row in case.told:
+            tables.setdefault(case.kind, []).append((*row, case.fold))
     return Fit(calibration, {kind: fit_agreement(*zip(*rows, strict=True)) for kind, rows in tables.items()})
 
 
@@ -176,11 +184,9 @@ def cross_fitted(cases: Sequence[FittingCase], known: Sequence[FittingCase] | No
             if case.kind == "volume":
                 before.append(reliabilities(raw, case.reference))
                 after.append(reliabilities(fitted.calibration.apply(raw), case.reference, in_doubt(raw)))
-            if case.row is not None and case.kind in fitted.agreement:
-                said, true = case.row
-                estimates = [fitted.agreement[case.kind].estimate(row) for row in case.members or [said] if row is not None]
-                if (agreement := mean_agreement(estimates)) is not None:
-                    predictions.append(Prediction(case.patient, case.kind, true, agreement))
+            if case.told and case.kind in fitted.agreement:
+                estimates = [fitted.agreement[case.kind].estimate(said) for said, _ in case.told]
+                predictions.append(Prediction(case.patient, case.kind, case.told[0][1], mean_agreement(estimates)))
     whole = {"before": pooled(before), "after": pooled(after)}
     return predictions, {
         "calibration_error": {
