@@ -77,7 +77,7 @@ def test_an_ensemble_gives_the_maps_of_its_members(tmp_path: Path, monkeypatch: 
     record = export_ensemble(members, tmp_path / "all", "ensemble")
     slices = np.random.default_rng(1).random((2, 64, 64, 3), np.float32)
     maps = np.concatenate([OnnxEngine(path).run(slices) for path in members], axis=-1)
-    assert OnnxEngine(record.path).run(slices) == pytest.approx(maps, abs=1e-2)
+    assert OnnxEngine(record.path).run(slices) == pytest.approx(maps, abs=5e-3)
     assert read_record(record.path.with_suffix(".json")) == record
     assert record.training["patients"] == ["p0", "p1", "p2", "q"]
     assert [member["held_out_fold"] for member in record.training["members"]] == ["0", "1", "2"]

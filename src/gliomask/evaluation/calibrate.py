@@ -127,7 +127,7 @@ def write_to_records(calibrated: Calibrated, paths: Sequence[Path]) -> list[Mode
     """Set calibration and expected agreement in models' records, with what they come to beside the scores, and return the records.
 
     The threshold is set to what 0.5 becomes, to two decimals, so that masks stay as they are but for rounding. Of an ensemble,
-    whose mean is another network's to calibrate, only what its members' Dice is expected by is set.
+    for whose mean the calibration of single networks does not hold, only what tells its members' expected Dice is set.
     """
     written = []
     fitted = calibrated.fit
