@@ -8,7 +8,8 @@ from gliomask.confidence import Agreement, AgreementModel, Calibration, entropy,
 from gliomask.evaluation import fitting
 from gliomask.evaluation.calibrate import Calibrated, format_calibrated
 from gliomask.evaluation.fitting import FittingCase, fit_agreement, fit_calibration
-from gliomask.postprocess import Postprocessing, from_log_odds, log_odds
+from gliomask.metrics import confusion, dice
+from gliomask.postprocess import from_log_odds, log_odds
 
 
 def test_calibration_follows_its_curve_there_and_back() -> None:
@@ -65,7 +66,8 @@ def overconfident(seed: int, fold: str, kind: str = "volume", scale: float = 0.5
     odds = rng.normal(-1.0, 4.0, (4, 64, 64)).astype(np.float32)
     probability = from_log_odds(odds)
     truth = rng.random(odds.shape) < from_log_odds(scale * log_odds(probability) + offset)
-    row = fitting.described(probability, truth, Postprocessing())
+    mask = probability >= 0.5
+    row = (features(probability, mask), dice(confusion(mask, truth)))
     return FittingCase(f"patient{seed}", fold, kind, probability.astype(np.float16), truth, row)
 
 

@@ -152,12 +152,12 @@ class Segmentation:
             return "lesions are left out as asked"
         if not self.found:
             return "nothing is marked"
-        estimates = [expectation.estimate(row) for row in self.members or [self._own_features] if row is not None]
+        estimates = [expectation.estimate(row) for row in self.members or [self.own_features] if row is not None]
         return mean_agreement(estimates) if estimates else "no network of the ensemble marks anything by itself"
 
     @property
-    def _own_features(self) -> Features | None:
-        """What the network's own probabilities say of the mask."""
+    def own_features(self) -> Features | None:
+        """What the network's own probabilities, as they are before calibration, say of the mask; None for an empty one."""
         axes, pixel_mm, _ = self._axial
         pixel = pixel_mm * self.model.input_size / FIELD_OF_VIEW_MM
         return features(self.model.calibration.undo(self.probability).transpose(axes), self.mask.transpose(axes), pixel)

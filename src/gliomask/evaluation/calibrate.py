@@ -12,10 +12,11 @@ from gliomask.confidence import Calibration
 from gliomask.dataset import Patient
 from gliomask.errors import InputError
 from gliomask.evaluation.cross_validation import fold_models, held_out_patients
-from gliomask.evaluation.fitting import Fit, FittingCase, Kind, cross_fitted, described, fit, summarise_predictions
+from gliomask.evaluation.fitting import Fit, FittingCase, Kind, cross_fitted, fit, summarise_predictions
 from gliomask.evaluation.protocol import Progress, no_progress
 from gliomask.io import write_text
-from gliomask.models import ModelRecord, read_record
+from gliomask.metrics import confusion, dice
+from gliomask.models import UNCALIBRATED, ModelRecord, read_record
 from gliomask.segmenter import Segmenter
 from gliomask.volume import Volume
 
@@ -100,7 +101,8 @@ def held_out_cases(
     for patient in progress([patient for _, patient in patients]):
         fold = fold_of[patient.name]
         if fold not in segmenters:
-            segmenters = {fold: Segmenter(replace(models[fold], calibration=Calibration()), threads=threads)}  # one in memory at a time
+            raw = replace(models[fold], calibration=Calibration(), threshold=UNCALIBRATED)
+            segmenters = {fold: Segmenter(raw, threads=threads)}  # one in memory at a time
         cases += _cases(patient, fold, segmenters[fold])
     return cases
 
@@ -119,7 +121,8 @@ def _case(
     patient: str, fold: str, kind: Kind, segmenter: Segmenter, voxels: NDArray[np.uint8], reference: NDArray[np.bool_]
 ) -> FittingCase:
     result = segmenter.segment(Volume(voxels), force=True)
-    row = described(result.probability, reference, segmenter.model.postprocessing)
+    said = result.own_features
+    row = None if said is None else (said, dice(confusion(result.mask, reference)))
     return FittingCase(patient, fold, kind, result.probability.astype(np.float16), reference, row, result.members)
 
 

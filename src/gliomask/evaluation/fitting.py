@@ -7,12 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, features, mean_agreement
+from gliomask.confidence import DICE_LIMITS, Agreement, AgreementModel, Calibration, mean_agreement
 from gliomask.evaluation.calibration import ALL_PIXELS, in_doubt, pooled, reliabilities
 from gliomask.evaluation.scores import finite
-from gliomask.grid import assumed_pixel_mm
-from gliomask.metrics import confusion, dice
-from gliomask.postprocess import Postprocessing, final_mask, log_odds, slice_distance_mm
+from gliomask.postprocess import log_odds
 from gliomask.segmentation import Members
 
 Kind = Literal["volume", "slice"]
@@ -46,8 +44,9 @@ RIDGE = 1.0
 class FittingCase:
     """What a held-out case brings to a fit.
 
-    ``probability`` is float16 and ``reference`` bool, both ``(z, y, x)``; ``row`` is what :func:`described`
-    says of them, and ``members`` what an ensemble's members do. Cases of one ``patient`` and of one ``fold`` are held out together.
+    ``probability`` is float16 and ``reference`` bool, both ``(z, y, x)``; ``row`` has the features of the mask and its Dice,
+    None where nothing is marked, and ``members`` what an ensemble's members say. Cases of one ``patient`` and of one ``fold``
+    are held out together.
     """
 
     patient: str
@@ -132,14 +131,6 @@ def fit_calibration(cases: Iterable[FittingCase]) -> Calibration:
     bounds = [(-MOST_CERTAIN_ODDS, 0.0), *((LEAST_RISE * width, 2.0 * MOST_CERTAIN_ODDS) for width in identity[1:])]
     found = minimize(loss, identity, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000, "ftol": 1e-14, "gtol": 1e-10})
     return Calibration.of(POINTS.tolist(), (rises @ found.x).tolist())
-
-
-def described(probability: NDArray[np.float32], reference: NDArray[np.bool_], postprocessing: Postprocessing) -> Row | None:
-    """Return a case's features and its Dice after a model's *postprocessing*, from arrays ``(z, y, x)``; None if nothing is marked."""
-    slices, height, width = probability.shape
-    mask = final_mask(probability >= 0.5, postprocessing, slice_distance_mm(slices), assumed_pixel_mm(height, width) ** 2)
-    row = features(probability, mask)
-    return None if row is None else (row, dice(confusion(mask, reference)))
 
 
 def fit_agreement(rows: Sequence[tuple[float, ...]], dices: Sequence[float], folds: Sequence[str]) -> AgreementModel:
