@@ -7,11 +7,12 @@ them. One line for each way of smoothing across slices, averaging with the mirro
 smallest lesion, smallest area at the ends and smallest end, for all channels and for FLAIR alone: mean Dice per
 patient of each fold, the lowest of any patient, and in what share of the slices with tumour and of
 those without something is marked. A choice is made on some folds and reported on others. A second table
-does so for slices by themselves, with the smallest share and the smallest area that a part may have there.
+does so for ways to change outlines within slices, which the package has none of, a third for slices by themselves,
+with the smallest share and the smallest area that a part may have there.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ import numpy as np
 from held_out import held_out
 from markdown_table import print_head, print_row
 from numpy.typing import NDArray
+from scipy import ndimage
 from tqdm import tqdm
 
 from gliomask import Segmenter, Volume
@@ -27,7 +29,10 @@ from gliomask.dataset import Patient
 from gliomask.grid import assumed_pixel_mm
 from gliomask.metrics import Confusion, confusion, dice, sensitivity, specificity
 from gliomask.models import ModelRecord
-from gliomask.postprocess import Postprocessing, final_mask, slice_distance_mm, smooth_across_slices
+from gliomask.postprocess import Postprocessing, final_mask, log_odds, slice_distance_mm, smooth_across_slices
+
+Outline = Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+"""What is marked in slices ``(z, y, x)`` of probabilities that have been smoothed across them."""
 
 
 class Choice(NamedTuple):
@@ -40,15 +45,16 @@ class Choice(NamedTuple):
     smallest_area_mm2: float = 0.0
     smallest_end: float = 0.0
 
-    def mask(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return the mask ``(z, y, x)`` of the probabilities of a case without spacing."""
+    def mask(self, probability: NDArray[np.float32], outline: Outline | None = None) -> NDArray[np.bool_]:
+        """Return the mask ``(z, y, x)`` of the probabilities of a case without spacing, *outline* taking the threshold's place."""
         slices, height, width = probability.shape
         distance_mm, pixel_mm2 = slice_distance_mm(slices), assumed_pixel_mm(height, width) ** 2
         smooth = smooth_across_slices(probability, self.smoothing_mm, distance_mm)
         processing = Postprocessing(
             smallest_share=self.smallest_share, smallest_area_mm2=self.smallest_area_mm2, smallest_end=self.smallest_end
         )
-        return final_mask(smooth >= self.threshold, processing, distance_mm, pixel_mm2)
+        marked = smooth >= self.threshold if outline is None else outline(smooth)
+        return final_mask(marked, processing, distance_mm, pixel_mm2)
 
 
 CHOICES = (
@@ -61,6 +67,36 @@ CHOICES = (
     *(Choice(False, 2.0, t, 0.3, 100.0, 0.3) for t in (0.2, 0.3, 0.4, 0.6)),
     Choice(True, 2.0, 0.5, 0.3, 100.0, 0.3),
 )
+
+BUNDLED = Choice(False, 2.0, 0.5, 0.3, 100.0, 0.3)
+
+
+def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return a mask with the holes of each slice filled."""
+    return np.stack([ndimage.binary_fill_holes(section) for section in mask])
+
+
+def closed(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    """Return a mask closed by a disc in each slice, its holes filled."""
+    y, x = np.mgrid[-pixels : pixels + 1, -pixels : pixels + 1]
+    margin = ((0, 0), (pixels, pixels), (pixels, pixels))
+    return filled(ndimage.binary_closing(np.pad(mask, margin), (np.hypot(y, x) <= pixels)[None])[:, pixels:-pixels, pixels:-pixels])
+
+
+def smoothed(probability: NDArray[np.float32], pixels: float) -> NDArray[np.bool_]:
+    """Return where log-odds that are smoothed within each slice are for tumour."""
+    return np.asarray(ndimage.gaussian_filter(log_odds(probability), (0.0, pixels, pixels)) >= 0.0)
+
+
+OUTLINES: dict[str, Outline] = {
+    "as bundled": lambda p: p >= BUNDLED.threshold,
+    "holes filled": lambda p: filled(p >= BUNDLED.threshold),
+    "closed by 2 pixels, holes filled": lambda p: closed(p >= BUNDLED.threshold, 2),
+    "closed by 3 pixels, holes filled": lambda p: closed(p >= BUNDLED.threshold, 3),
+    "smoothed over 0.7 pixels": lambda p: smoothed(p, 0.7),
+    "smoothed over 1 pixel": lambda p: smoothed(p, 1.0),
+    "smoothed over 2 pixels": lambda p: smoothed(p, 2.0),
+}
 
 SMALLEST_IN_SLICE = ((0.0, 0.0), *((0.1, area) for area in (0.0, 25.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0)))
 """The smallest share of the largest part's area, and the smallest area in mm²."""
@@ -111,7 +147,7 @@ def print_volumes(models: Mapping[str, ModelRecord], patients: Sequence[tuple[st
     segmenters = {
         (fold, way): Segmenter(replace(model, mirrored=way), force=True) for fold, model in models.items() for way in (False, True)
     }
-    tally = Tally()
+    tally, outlines = Tally(), Tally()
     for fold, patient in tqdm(patients):
         images, reference = patient.load()
         for name, voxels in (("all", images), ("FLAIR", images[..., 1:2])):
@@ -119,7 +155,11 @@ def print_volumes(models: Mapping[str, ModelRecord], patients: Sequence[tuple[st
                 probability = segmenters[fold, mirrored].segment(Volume(voxels)).probability
                 for choice in (c for c in CHOICES if c.mirrored == mirrored):
                     tally.add((name, *choice), fold, choice.mask(probability), reference)
+                if mirrored == BUNDLED.mirrored:
+                    for way, outline in OUTLINES.items():
+                        outlines.add((name, way), fold, BUNDLED.mask(probability, outline), reference)
     tally.print(["input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest area mm²", "smallest end"])
+    outlines.print(["input", "outlines"])
 
 
 def print_slices(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:

@@ -20,6 +20,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from gliomask import Segmenter, Volume
+from gliomask.components import components
 from gliomask.dataset import Patient
 from gliomask.grid import FIELD_OF_VIEW_MM
 from gliomask.metrics import confusion, dice
@@ -113,6 +114,21 @@ def turned(scan: Scan) -> Scan:
     return replace(scan, flair=flair, brain=brain > 0.5, reference=reference > 0.5)
 
 
+def hollowed(scan: Scan, level: float) -> Scan:
+    """Return the scan with a core in the tumour, as necrosis or a cyst is, *level* times as bright as tissue.
+
+    It lies where the tumour is deeper than 8 mm and than 35 % of its depth. The reference holds it, as experts' outlines do.
+    """
+    depth = ndimage.distance_transform_edt(scan.reference, sampling=scan.spacing_mm)
+    lesions, number = components(scan.reference)
+    deepest = np.append(0.0, ndimage.maximum(depth, lesions, range(1, number + 1)))[lesions]
+    core = (scan.reference & (depth > np.maximum(0.35 * deepest, 8.0))).astype(np.float32)
+    core = ndimage.gaussian_filter(core, [1.0 / mm for mm in scan.spacing_mm])
+    grain = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=core.shape), [2.0 / mm for mm in scan.spacing_mm])
+    inside = tissue(scan.flair) * level * (1.0 + 0.1 * grain / grain.std())
+    return replace(scan, flair=scan.flair + core * (inside - scan.flair))
+
+
 def brain_alone(scan: Scan) -> Scan:
     """Return the scan with 0 outside the brain."""
     return replace(scan, flair=scan.flair * scan.brain)
@@ -149,6 +165,8 @@ CONDITIONS: dict[str, Callable[[Scan], Scan]] = {
     "head 15 % larger": lambda scan: scaled(scan, 1.15),
     "head 13 % smaller": lambda scan: scaled(scan, 0.87),
     "head turned by 15°": turned,
+    "a tumour's core as dark as fluid": lambda scan: hollowed(scan, 0.3),
+    "a tumour's core as bright as brain": lambda scan: hollowed(scan, 1.0),
     "brain alone": brain_alone,
     "brain alone, framed": lambda scan: framed(brain_alone(scan)),
     "brain alone, of zero mean": zero_mean,
