@@ -228,12 +228,37 @@ def test_a_flair_in_another_format_is_a_failed_case_where_there_is_no_other(tmp_
     cases = {case.name: case.problem.removeprefix(f"{tmp_path}/all/") for case in find_cases([tmp_path / "all"])}
     assert cases.pop("flair") == ""
     assert set(cases) == {"p2", "anat"}
-    assert cases["p2"] == "p2: flair.hdr, flair.img: in a format that is not read. Convert to NIfTI (.nii.gz) with the tool that wrote it."
+    assert cases["p2"].startswith("p2: flair.hdr, flair.img: in a format that is not read. Convert a scan to NIfTI (.nii.gz) with the tool")
     with pytest.raises(InputError, match=r"p4: atlas\.mgz: in a format that is not read"):
         find_cases([tmp_path / "all" / "p4"])
     (tmp_path / "x.mha").write_text("ObjectType = Image")
     with pytest.raises(InputError, match=r"x\.mha: in a format that is not read"):
         find_cases([tmp_path / "x.mha"])
+
+
+def test_what_is_not_read_beside_cases_is_told(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("p1_flair.nii.gz", "p2_flair.nrrd", "p3_flair.nii.gz", "p4.tar.gz", "p5/slice.bmp", "notes.txt")))
+    first, second = find_cases([tmp_path])
+    assert first.notes == ("not used, being in a format that is not read: p2_flair.nrrd, p4.tar.gz, slice.bmp",)
+    assert (second.notes, second.problem) == ((), "")
+    with pytest.raises(InputError, match=r"p5: slice\.bmp: in a format that is not read.*save a picture as PNG"):
+        find_cases([tmp_path / "p5"])
+
+
+def test_a_flair_is_known_by_brats_names_and_by_its_folder(tmp_path: Path) -> None:
+    brats = tmp_path / "brats" / "BraTS-GLI-00001-000"
+    touch(*(brats / f"BraTS-GLI-00001-000-{kind}.nii.gz" for kind in ("t1c", "t1n", "t2f", "t2w", "seg")))
+    (case,) = find_cases([tmp_path / "brats"])
+    assert case.files[0].name == "BraTS-GLI-00001-000-t2f.nii.gz"
+    assert len(case.notes) == 1 and "t1c.nii.gz" in case.notes[0] and "seg" not in case.notes[0]
+    touch(*(tmp_path / "folders" / patient / kind / "scan.nii.gz" for patient in ("p1", "p2") for kind in ("FLAIR", "T1", "T2")))
+    assert [case.name for case in find_cases([tmp_path / "folders"])] == ["p1_FLAIR_scan", "p2_FLAIR_scan"]
+
+
+def test_names_are_told_apart_by_a_folder_far_up(tmp_path: Path) -> None:
+    for subject in ("SUBJ_A", "SUBJ_B"):
+        touch(tmp_path / subject / "MR1" / "scans" / "5" / "resources" / "NIFTI" / "files" / "flair.nii.gz")
+    assert [case.name for case in find_cases([tmp_path])] == ["SUBJ_A_flair", "SUBJ_B_flair"]
 
 
 def test_dicom_is_read_whatever_another_format_ends_in(tmp_path: Path) -> None:
@@ -242,7 +267,7 @@ def test_dicom_is_read_whatever_another_format_ends_in(tmp_path: Path) -> None:
 
     for number, file in enumerate(write_series(tmp_path / "study", numbered())):
         file.rename(file.with_name(f"flair_{number}.img"))
-    assert [(case.kind, case.problem, len(case.files)) for case in find_cases([tmp_path])] == [("dicom", "", 5)]
+    assert [(case.kind, case.problem, case.notes, len(case.files)) for case in find_cases([tmp_path])] == [("dicom", "", (), 5)]
 
 
 def test_archives_in_archives_are_told(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import csv
 import errno
+import io
 import json
 import os
 import re
@@ -241,6 +242,22 @@ def test_names_that_are_no_unicode(tmp_path: Path, phantom: Volume, capsys: pyte
         pytest.skip("this file system takes Unicode names only")
     assert run("segment", path, "--output", tmp_path / "out") == 0
     assert (tmp_path / "out" / "q_udcff" / "q_udcff_mask.png").exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_console_need_not_know_a_names_letters(tmp_path: Path, phantom: Volume, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    for name in ("a", "b_\u5f20", "c"):
+        Image.fromarray(phantom.voxels[5]).save(tmp_path / f"{name}.png")
+    (tmp_path / "d_\u5f20.png").write_bytes(b"no image")
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding) for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    inputs = sorted(tmp_path.glob("*.png"))
+    assert run("segment", *inputs, "--output", tmp_path / "out") == 1
+    assert [row["case"] for row in rows(tmp_path / "out" / "cases.csv")] == ["a", "b_\u5f20", "c", "d_\u5f20"]
+    for stream, words in ((out, rb"b_\u5f20"), (err, rb"d_\u5f20")):
+        stream.flush()
+        assert words in stream.buffer.getvalue()
 
 
 def test_masks_of_names_that_are_no_unicode_are_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -851,6 +851,13 @@ def test_studies_are_told_apart_by_their_uid(tmp_path: Path) -> None:
     assert [study.files for study in found] == [tuple(ours[2:]), tuple(ours[:2])]
 
 
+def test_files_without_study_and_patient_are_told_apart_by_their_folder(tmp_path: Path) -> None:
+    nobody = {"StudyInstanceUID": None, "PatientID": None}
+    ours = [write_series(tmp_path / patient, numbered((2, 32, 40)), **nobody) for patient in ("p1", "p2")]
+    assert [study.files for study in find_studies([file for files in ours for file in files])] == [tuple(files) for files in ours]
+    assert [case.name for case in find_cases([tmp_path])] == ["p1", "p2"]
+
+
 def test_a_study_of_reports_alone_is_left_out_beside_images(tmp_path: Path) -> None:
     images = write_series(tmp_path, numbered((2, 32, 40)))
     other = make.write(make.report(make.Study.new(), pydicom.uid.BasicTextSRStorage, "SR"), tmp_path / "report")

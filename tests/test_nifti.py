@@ -1,6 +1,7 @@
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +14,7 @@ pytest.importorskip("scipy", reason="the extra [volumes] is not installed")
 from gliomask import InputError, Segmenter, Volume, read
 from gliomask.cli import main
 from gliomask.confidence import entropy
+from gliomask.io import CaseSource
 from gliomask.io.nifti import read_nifti, read_nifti_mask, write_nifti
 
 SHAPE = (60, 70, 12)
@@ -116,6 +118,22 @@ def test_other_units_are_brought_to_millimetres_and_back(tmp_path: Path, flair: 
     np.testing.assert_allclose(read_nifti_mask(tmp_path / "mask.nii")[1], AFFINE, rtol=1e-5)
 
 
+def test_a_unit_that_is_none_is_taken_for_millimetres(tmp_path: Path, flair: Matrix) -> None:
+    image = nib.Nifti1Image(flair, AFFINE)
+    image.header["xyzt_units"] = 7
+    nib.save(image, tmp_path / "head.nii")
+    np.testing.assert_allclose(read(tmp_path / "head.nii").affine, AFFINE, rtol=1e-5)
+
+
+def test_what_a_t1_is_used_as_is_part_of_the_input(tmp_path: Path) -> None:
+    for name in ("flair", "t1"):
+        (tmp_path / f"{name}.nii").write_bytes(name.encode())
+    flair, t1 = tmp_path / "flair.nii", tmp_path / "t1.nii"
+    case = CaseSource("p", flair, (flair,), kind="nifti")
+    choices = ((None, None), (t1, None), (None, t1), (t1, t1))
+    assert len({replace(case, sequences=sequences).sha256() for sequences in choices}) == 4
+
+
 def test_a_sheared_volume_has_its_rows_and_columns_in_the_qform(tmp_path: Path) -> None:
     sheared = centred(np.array([[-0.9, 0, 0], [0, -0.9, 1.2], [0, 0, 5.0]]), SHAPE)
     volume = Volume(np.zeros((*SHAPE[::-1], 1), np.int16), "head", affine=sheared)
@@ -210,7 +228,7 @@ def test_t1_is_brought_onto_flair(tmp_path: Path, flair: Matrix) -> None:
     np.testing.assert_array_equal(volume.voxels[..., 0], volume.voxels[..., 1])  # FLAIR stands in for what is not given
     inside = volume.flair > 40
     assert np.abs(volume.voxels[..., 2] - volume.voxels[..., 1])[inside].mean() < 10  # of 124; slices are 12 mm thick
-    assert "t1.nii resampled onto the FLAIR" in volume.notes[0]
+    assert volume.notes[0] == "post-contrast T1: t1.nii, resampled onto the FLAIR, of which it covers 100%"
 
 
 def test_t1_of_another_place_is_refused(tmp_path: Path, flair: Matrix) -> None:
@@ -340,8 +358,10 @@ def test_padding_among_tissues_values_does_not_matter(segmenter: Segmenter) -> N
     head = scan(affine, shape)
     brain = (head - head.mean()) / head.std()
     padded, dark = np.where(head > 40, brain, 0.0).astype(np.float32), np.where(head > 40, brain, brain.min()).astype(np.float32)
-    masks = [segmenter.segment(Volume(v[..., None], "head", affine=affine)).mask for v in (padded, dark)]
+    results = [segmenter.segment(Volume(v[..., None], "head", affine=affine)) for v in (padded, dark)]
+    masks = [result.mask for result in results]
     assert masks[0].any()
+    assert [result.measurements["lesions"][0]["laterality"] for result in results] == ["right", "right"]
     assert 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()) > 0.98
 
 

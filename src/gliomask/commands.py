@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TextIO
 
 from gliomask.errors import EngineError, GliomaskError, InputError
 
@@ -29,16 +29,17 @@ FIRST_LINE_S = 60.0
 
 def say(line: str) -> None:
     """Write a line to standard error."""
-    sys.stderr.write(f"{_printable(line)}\n")
+    _write(sys.stderr, line)
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(f"{_printable(text)}\n")
+    _write(sys.stdout, text)
 
 
-def _printable(text: str) -> str:
-    """Return the text with what a file's name may hold beyond Unicode written out."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _write(stream: TextIO, text: str) -> None:
+    """Write a line, with what a file's name may hold beyond the stream's encoding, or beyond Unicode, written out."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(f"{text.encode(encoding, 'backslashreplace').decode(encoding)}\n")
 
 
 def segment(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gliomask.errors import InputError
 from gliomask.io.access import closed, is_lost, lost
+from gliomask.io.contrasts import is_named_post
 from gliomask.io.naming import is_nifti, natural_key, printable, stem_of
 from gliomask.io.sources import CaseSource
 from gliomask.io.writing import atomic_path, write_text
@@ -218,9 +219,9 @@ def _derivatives(case: CaseSource, output: Path) -> Iterator[_Derivative]:
 
 
 def _t1_beside(flair: Path) -> tuple[Path | None, Path | None]:
-    """Return the first T1 without and with contrast in the FLAIR's folder."""
+    """Return the first T1 without and with contrast in the FLAIR's folder: with it has the entity ``ce``, or is called so in another."""
     images = sorted((p for p in flair.parent.iterdir() if is_nifti(p) and stem_of(p).endswith("_T1w")), key=lambda p: natural_key(p.name))
-    post = [p for p in images if re.search(r"_ce-", p.name)]
+    post = [p for p in images if "_ce-" in p.name or is_named_post(" ".join(re.findall(r"_(?:acq|desc)-([^_]+)", p.name)))]
     pre = [p for p in images if p not in post]
     return (pre[0] if pre else None), (post[0] if post else None)
 

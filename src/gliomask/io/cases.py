@@ -1,7 +1,6 @@
 """What an input path stands for: which files make up which case."""
 
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
@@ -22,9 +21,11 @@ from gliomask.io.folders import look_below
 from gliomask.io.headers import is_dicom
 from gliomask.io.images import match_channels, read_image
 from gliomask.io.naming import (
+    SEQUENCE_FOLDER,
     folder_name,
     is_image,
     is_mask,
+    is_named_flair,
     is_nifti,
     is_other_format,
     is_zip,
@@ -42,10 +43,9 @@ AnyPath = str | os.PathLike[str]
 
 KINDS = "PNG, JPEG or TIFF slices, NIfTI (.nii, .nii.gz), DICOM or a zip of them"
 
-OTHER_FORMAT = "in a format that is not read. Convert to NIfTI (.nii.gz) with the tool that wrote it."
-
-SEQUENCE_FOLDER = re.compile(r"(t[12]|flair)[a-z_ -]*|pd|dwi|adc|swi", re.IGNORECASE)
-"""Folders that hold one sequence of the patient whose folder is the one above."""
+OTHER_FORMAT = (
+    "in a format that is not read. Convert a scan to NIfTI (.nii.gz) with the tool that wrote it, save a picture as PNG, unpack an archive."
+)
 
 
 def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
@@ -53,8 +53,8 @@ def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
 
     An image or NIfTI file is a case. A folder that holds images is a case of its slices; every
     folder below it that holds images is another. Of a folder's NIfTI files, folders named after a
-    sequence being one with what holds them, those with FLAIR in their names are cases, or all where
-    none has. DICOM files below a folder are sorted by study, each being a case; images in or below
+    sequence being one with what holds them, those that are FLAIR by their names are cases, or all where
+    none is. DICOM files below a folder are sorted by study, each being a case; images in or below
     a folder of a study's own are its previews. A BIDS dataset's cases, wherever it lies below a
     folder, are its FLAIR images. A zip is what it holds, wherever it lies. Reference masks
     (``*_mask.*``), hidden folders, folders of earlier results and derivatives are passed over; what
@@ -238,7 +238,12 @@ def _cases_in_folder(root: Path) -> list[CaseSource]:
     own, studies = without_previews(pictures, dicom)
     cases = with_reports([*own, *_nifti_cases(nifti), *found, *studies], dicom.reports)
     failed |= dicom.failed
-    return _cases_or_problem(root, cases, failed | _in_other_formats(others, cases, failed))
+    unread = _in_other_formats(others, cases, failed)
+    used = {file for case in cases for file in case.files}
+    beside = [p for p in others if is_other_format(p) and p not in used and p.parent not in unread]
+    if cases and beside:
+        cases[0] = cases[0].noted(f"not used, being in a format that is not read: {listed(beside)}")
+    return _cases_or_problem(root, cases, failed | unread)
 
 
 def _in_other_formats(files: list[Path], cases: list[CaseSource], failed: Collection[Path]) -> dict[Path, Exception]:
@@ -249,7 +254,7 @@ def _in_other_formats(files: list[Path], cases: list[CaseSource], failed: Collec
     taken = {*failed, *(file.parent for case in cases for file in case.files)}
     by_folder: dict[Path, list[Path]] = defaultdict(list)
     for file in files:
-        wanted = is_other_format(file) and (not cases or "flair" in file.name.casefold())
+        wanted = is_other_format(file) and (not cases or is_named_flair(file))
         if wanted and taken.isdisjoint(file.parents):
             by_folder[file.parent].append(file)
     return {folder: InputError(f"{folder}: {listed(inside)}: {OTHER_FORMAT}") for folder, inside in by_folder.items()}
@@ -286,8 +291,8 @@ def _nifti_cases(files: list[Path]) -> list[CaseSource]:
         by_patient[file.parent.parent if SEQUENCE_FOLDER.fullmatch(file.parent.name) else file.parent].append(file)
     cases = []
     for inside in by_patient.values():
-        named = [p for p in inside if "flair" in p.name.casefold()]
-        others = [p for p in inside if "flair" not in p.name.casefold()] if named else []
+        named = [p for p in inside if is_named_flair(p)]
+        others = [p for p in inside if p not in named] if named else []
         first, *rest = (CaseSource(printable(stem_of(p)), p, (p,), problem=lost(p), kind="nifti") for p in named or inside)
         cases += [first.noted(f"not used, as FLAIR is not in the name: {listed(others)}") if others else first, *rest]
     return cases
@@ -329,14 +334,15 @@ class _Unpacked:
 def _with_unique_names(cases: list[CaseSource]) -> list[CaseSource]:
     """Return the cases renamed where several share a name, so that no result replaces another's.
 
-    Names grow by one parent folder at a time. Those that no folder tells apart, such as ``a.png``
-    beside ``a.jpg``, stay short and get their ending, then a number.
+    Names grow by one parent folder at a time, up to three. Those that only a folder further up tells
+    apart get its name alone. Those that none does, such as ``a.png`` beside ``a.jpg``, stay short and
+    get their ending, then a number.
     """
     names = [case.name for case in cases]
-    for depth in range(1, 4):
+    places = [Path(os.path.normpath(case.path.absolute())).parts for case in cases]  # links keep their own names
+    for depth in range(1, max(map(len, places))):
         for i in _clashing(names):
-            place = Path(os.path.normpath(cases[i].path.absolute()))  # links keep their own names
-            parents = place.parts[-1 - depth : -1]
+            parents = places[i][-1 - depth : -1] if depth <= 3 else places[i][-1 - depth : -depth]
             names[i] = printable("_".join([*parents, cases[i].name]))
     for i in _clashing(names):
         names[i] = cases[i].name

@@ -117,5 +117,10 @@ def is_t1(header: Header) -> bool:
 
 def is_post_contrast(header: Header) -> bool:
     """Return whether contrast agent was given, by the agent's name in the header or by the series' names."""
-    name = header.description.casefold()
-    return not NAMED_PRE.search(name) and (header.contrast_agent or bool(NAMED_POST.search(name)))
+    return not NAMED_PRE.search(header.description.casefold()) and (header.contrast_agent or is_named_post(header.description))
+
+
+def is_named_post(description: str) -> bool:
+    """Return whether a description says that contrast agent was given, and not that it was not."""
+    name = description.casefold()
+    return bool(NAMED_POST.search(name)) and not NAMED_PRE.search(name)

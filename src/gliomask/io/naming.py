@@ -15,6 +15,9 @@ OTHER_ENDINGS = (
 )
 """Of scans as other tools write or pack them, which are not read here but told of."""
 
+UNREAD_ENDINGS = (*OTHER_ENDINGS, ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar", ".bmp", ".jp2")
+"""Of these, and of archives and pictures that may hold scans and are not read either."""
+
 RESULT = "result.json"
 """The record of a finished case; a folder that holds one is output, not input."""
 
@@ -22,6 +25,12 @@ MapName = Literal["probability", "uncertainty"]
 
 MAPS: dict[MapName, str] = {"probability": "probabilities", "uncertainty": "uncertainty"}
 """The maps that a result may hold beside its mask, on the same grid: how their files' names end, and what their values are called."""
+
+NAMED_FLAIR = re.compile(r"flair|(?<![a-z0-9])t2f(?![a-z0-9])", re.IGNORECASE)
+"""What a FLAIR's name holds."""
+
+SEQUENCE_FOLDER = re.compile(r"(t[12]|flair)[a-z_ -]*|pd|dwi|adc|swi", re.IGNORECASE)
+"""Folders that hold one sequence of the patient whose folder is the one above."""
 
 MASK_SUFFIX = re.compile(r"[_-](mask|d?seg|labels?|pred|prediction)$", re.IGNORECASE)
 """What tools put behind a case's name in masks."""
@@ -93,9 +102,22 @@ def map_values(path: Path) -> str | None:
 
 
 def is_mask(path: Path) -> bool:
-    """Return whether a file is no input by its name: a reference mask (``*_mask.*``; NIfTI also ``*_seg``, ``*_probseg``) or a map."""
-    endings = ("_mask", "_seg", "_probseg") if is_nifti(path) else ("_mask",)
+    """Return whether a file is no input by its name.
+
+    That is a map, or a reference mask: ``*_mask.*``, of NIfTI also ``*_seg``, ``*-seg`` and ``*_probseg``.
+    """
+    endings = ("_mask", "_seg", "-seg", "_probseg") if is_nifti(path) else ("_mask",)
     return map_values(path) is not None or stem_of(path).casefold().endswith(endings)
+
+
+def is_named_flair(path: Path) -> bool:
+    """Return whether a file is a FLAIR by its name, or by that of the folder that holds its sequence (``t2f`` is BraTS's word for it).
+
+    >>> is_named_flair(Path("p1/T2_FLAIR.nii.gz")), is_named_flair(Path("FLAIR/scan.nii")), is_named_flair(Path("p1/GLI-01-t2w.nii.gz"))
+    (True, True, False)
+    """
+    folder = path.parent.name
+    return any(NAMED_FLAIR.search(name) for name in (stem_of(path), folder if SEQUENCE_FOLDER.fullmatch(folder) else ""))
 
 
 def is_nifti(path: Path) -> bool:
@@ -104,8 +126,8 @@ def is_nifti(path: Path) -> bool:
 
 
 def is_other_format(path: Path) -> bool:
-    """Return whether the file's name is that of a scan in a format that is not read."""
-    return path.name.casefold().endswith(OTHER_ENDINGS) and not (path.name.startswith(".") or MASK_SUFFIX.search(stem_of(path)))
+    """Return whether the file's name is that of what may hold a scan, in a format that is not read."""
+    return path.name.casefold().endswith(UNREAD_ENDINGS) and not (path.name.startswith(".") or MASK_SUFFIX.search(stem_of(path)))
 
 
 def is_zip(path: Path) -> bool:

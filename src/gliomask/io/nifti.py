@@ -20,7 +20,7 @@ from gliomask.io.access import check_opens
 from gliomask.io.images import MAX_LABELS, MAX_PIXELS
 from gliomask.io.silence import unwarned
 from gliomask.io.writing import atomic_path
-from gliomask.volume import Volume, checked_affine
+from gliomask.volume import CHANNELS, Volume, checked_affine
 
 MAX_SLICES = 2048
 """Most slices along any axis; more is no head."""
@@ -92,7 +92,9 @@ def read_nifti(
     if 1 in array.shape:
         thickness = np.linalg.norm(affine[:3, array.shape[::-1].index(1)])
         notes.append(f"one slice only, taken as {thickness:g} mm thick")
-    sequences = [_sequence(p, array, affine, path, strict, notes, max_pixels) for p in (pre, post)]
+    sequences = [
+        _sequence(p, role, array, affine, path, strict, notes, max_pixels) for p, role in ((pre, CHANNELS[0]), (post, CHANNELS[2]))
+    ]
     if any(sequence is not None for sequence in sequences):
         before, after = (array.astype(np.float32) if s is None else s for s in sequences)
         voxels = np.stack([before, array.astype(np.float32), after], axis=-1)
@@ -181,7 +183,11 @@ def _without_shear(affine: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _affine_mm(path: Path, image: Any) -> NDArray[np.float64]:
     """Return the file's affine in millimetres, whatever unit its header names."""
-    factor = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+    try:
+        unit = image.header.get_xyzt_units()[0]
+    except KeyError:  # a code that no unit has
+        unit = "unknown"
+    factor = MILLIMETRES.get(unit, 1.0)
     return checked_affine(np.diag([factor, factor, factor, 1.0]) @ image.affine, str(path))
 
 
@@ -291,6 +297,7 @@ def _check_is_no_mask(path: Path, array: NDArray[Any]) -> None:
 
 def _sequence(
     path: Path | None,
+    role: str,
     flair: NDArray[Any],
     affine: NDArray[np.float64],
     flair_path: Path,
@@ -298,7 +305,7 @@ def _sequence(
     notes: list[str],
     max_pixels: int | None,
 ) -> NDArray[np.float32] | None:
-    """Return a T1 on FLAIR's grid; None where there is none or, if not *strict*, where it does not fit."""
+    """Return a T1, used as its *role* says, on FLAIR's grid; None where there is none or, if not *strict*, where it does not fit."""
     if path is None:
         return None
     try:
@@ -315,7 +322,7 @@ def _sequence(
     except InputError as error:
         if strict:
             raise
-        notes.append(f"T1 not used. {str(error).replace(str(path), path.name)}")
+        notes.append(f"{role} not used. {str(error).replace(str(path), path.name)}")
         return None
-    notes.append(f"{path.name} resampled onto the FLAIR, of which it covers {covered:.0%}")
+    notes.append(f"{role}: {path.name}, resampled onto the FLAIR, of which it covers {covered:.0%}")
     return moved

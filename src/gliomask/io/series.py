@@ -109,6 +109,8 @@ def kind_of(header: Header) -> str:
 def find_studies(files: Sequence[Path]) -> list[Study]:
     """Return the studies that DICOM files belong to, by StudyInstanceUID, in the order of their first files.
 
+    Files that name neither study nor patient are a study with those in their folder.
+
     A study of nothing but reports, segmentations and the like is left out where another of the same
     patient has images. A DICOMDIR is passed over; where there is nothing else, the files that it
     names are taken.
@@ -124,7 +126,8 @@ def find_studies(files: Sequence[Path]) -> list[Study]:
     _check_one_patient_a_folder(listed)
     by_study: dict[tuple[str, str], list[Header]] = defaultdict(list)
     for header in listed:
-        by_study[header.study, header.patient].append(header)
+        nameless = not (header.study or header.patient)
+        by_study[str(header.file.parent) if nameless else header.study, header.patient].append(header)
     has_images = {key: any(kind_of(h).endswith(" image") for h in group) for key, group in by_study.items()}
     shown = {patient for (_, patient), images in has_images.items() if images}
     return [

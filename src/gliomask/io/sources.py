@@ -68,11 +68,13 @@ class CaseSource:
     def sha256(self) -> str:
         """Return the SHA-256 over the names and the bytes of the files, in order, and over the choice of a series.
 
-        Sequences that the program found but cannot read have no part in it, as they have none in the volume.
+        Of T1 it is over what each is used as, too. Sequences that the program found but cannot read have no part in it, as they have
+        none in the volume.
         """
-        named = (s for s in self.sequences if s is not None)
-        files = (*self.files, *(s for s in named if not self.found or os.access(s, os.R_OK)))
-        return files_sha256(((file.name, file) for file in files), self.series)
+        flair = [(file.name, file) for file in self.files]
+        used = [(role, s) for role, s in zip(("pre", "post"), self.sequences, strict=True) if s is not None]
+        t1 = [(f"{role}/{s.name}", s) for role, s in used if not self.found or os.access(s, os.R_OK)]
+        return files_sha256([*flair, *t1], self.series)
 
 
 def files_sha256(files: Iterable[tuple[str, Path]], series: str | None = None) -> str:
