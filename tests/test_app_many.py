@@ -27,6 +27,7 @@ from gliomask.app import charts, cohort, mask_uploads, model_card, scoring
 from gliomask.app.case import Case, summary_of
 from gliomask.app.facts import facts_of
 from gliomask.app.work import Progress
+from gliomask.evaluation.protocol import role_of
 from gliomask.evaluation.scores import HELD_OUT, MILLIMETRES, PIXELS, TRAINED_ON, UNKNOWN
 
 MODEL = find_model("fast")
@@ -192,6 +193,8 @@ class TestScoring:
     def test_patients_of_the_training_are_told_apart_by_their_names(self) -> None:
         trained = MODEL.training["patients"][0]
         assert scoring.case_role(f"{trained}_2", MODEL) == TRAINED_ON
+        assert role_of(trained[: len("TCGA_CS_4941")].replace("_", "-").lower(), MODEL) == TRAINED_ON
+        assert role_of("TCGA-CS-9999", MODEL) == HELD_OUT
         assert scoring.case_role("head", MODEL) == UNKNOWN
         without = replace(MODEL, training={**MODEL.training, "patients": MODEL.training["patients"][1:]})
         assert scoring.case_role(trained, without) == HELD_OUT

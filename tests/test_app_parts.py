@@ -42,6 +42,7 @@ from gliomask.app.work import Progress, Workroom
 from gliomask.engine import OnnxEngine
 from gliomask.io.nifti import write_nifti
 from gliomask.measure import area_pixels, measurements
+from gliomask.phantom import lesion_mask
 from gliomask.segmentation import Segmentation
 
 LESION = 6  # the phantom's slice with most tumour
@@ -246,6 +247,23 @@ class TestDesk:
         found = desk.found("1")
         assert found is not None and found.reference is not None
         assert np.array_equal(found.reference, lesion)
+
+    def test_reference_with_its_axes_in_another_order(self, desk: Desk, head: NDArray[np.float32], lesion: NDArray[np.bool_]) -> None:
+        flipped = np.diag([-1.0, -1.0, 1.0, 1.0])
+        flipped[:2, 3] = SHAPE_XYZ[0] - 1, SHAPE_XYZ[1] - 1
+        mask = nifti(lesion[:, ::-1, ::-1].astype(np.uint8), AFFINE @ flipped)
+        desk.receive([Sent("p_flair.nii.gz", nifti(head, AFFINE)), Sent("p_mask.nii.gz", mask)])
+        found = finished(desk).found("1")
+        assert found is not None and found.reference is not None
+        assert np.array_equal(found.reference, lesion)
+
+    def test_slices_without_a_mask_are_counted(self, desk: Desk, phantom: Volume) -> None:
+        pages = [Sent(f"s_{z}.png", image(phantom.voxels[z])) for z in range(4, 8)]
+        masks = [Sent(f"s_{z}_mask.png", image(lesion_mask()[z].astype(np.uint8) * 255)) for z in (5, 6)]
+        desk.receive([*pages, *masks])
+        found = finished(desk).found("1")
+        assert found is not None and found.reference is not None
+        assert (found.slices_without, found.reference.any(axis=(1, 2)).tolist()) == (2, [False, True, True, False])
 
     def test_reference_that_lies_elsewhere_is_told(self, desk: Desk, head: NDArray[np.float32], lesion: NDArray[np.bool_]) -> None:
         moved = AFFINE.copy()

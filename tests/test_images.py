@@ -173,6 +173,23 @@ def test_a_resized_or_lossy_mask_is_cut_at_half(tmp_path: Path, size: int, endin
     assert read_mask(path).mean() == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.parametrize(("size", "way"), [(512, Image.Resampling.BILINEAR), (128, Image.Resampling.BOX)])
+def test_a_resize_that_leaves_few_greys_is_cut_at_half(tmp_path: Path, size: int, way: Image.Resampling) -> None:
+    resized = drawn_mask().resize((size, size), way)
+    resized.save(tmp_path / "a_mask.png")
+    assert 2 < np.unique(np.asarray(resized)).size <= images.MAX_LABELS
+    np.testing.assert_array_equal(read_mask(tmp_path / "a_mask.png")[0], np.asarray(resized) > 127)
+
+
+@pytest.mark.parametrize("shades", [(1, 2, 4), (85, 170, 255), (40, 120, 200)])
+def test_labels_with_areas_of_their_own_are_all_inside(tmp_path: Path, shades: tuple[int, ...]) -> None:
+    labels = np.zeros((64, 64), np.uint8)
+    for margin, shade in zip((8, 16, 24), shades, strict=True):
+        labels[margin:-margin, margin:-margin] = shade
+    Image.fromarray(labels).save(tmp_path / "a_mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a_mask.png")[0], labels > 0)
+
+
 def test_lossy_black_is_outside(tmp_path: Path) -> None:
     empty, dot = (np.zeros((700, 700), np.uint8) for _ in range(2))
     dot[300:303, 300:303] = 255

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gliomask.app.facts import Facts, facts_of
 from gliomask.app.keep import Keep
-from gliomask.app.references import masks_beside, read_reference
+from gliomask.app.references import masks_beside, read_reference, slices_without
 from gliomask.app.work import Progress
 from gliomask.errors import GliomaskError, ImplausibleInputError, SeriesError
 from gliomask.grid import radiological
@@ -56,7 +56,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Found:
-    """What is kept of a case: the result, and the reference mask or why it cannot be used.
+    """What is kept of a case: the result, and the reference mask, with how many slices came without one, or why it cannot be used.
 
     The result as it was last looked at is kept in it, not with a visitor, so that
     it takes no memory any more when this has had to make room.
@@ -65,6 +65,7 @@ class Found:
     result: Segmentation
     reference: NDArray[np.bool_] | None = None
     reference_problem: str = ""
+    slices_without: int = 0
     cuts: list[Segmentation] = field(default_factory=list, compare=False)
 
     def at(self, threshold: float, *, all_lesions: bool = False) -> Segmentation:
@@ -163,7 +164,7 @@ class Case:
         notes = tuple(self.names.restore(note) for note in volume.notes)
         named = replace(volume, name=self.name, slice_names=names, source=Path(self.name), notes=notes, sha256=self.sha256)
         result = replace(found.result, volume=named, notes=tuple(self.names.restore(note) for note in found.result.notes))
-        return Found(result, found.reference, self.names.restore(found.reference_problem), found.cuts)
+        return replace(found, result=result, reference_problem=self.names.restore(found.reference_problem))
 
 
 class Left(Exception):
@@ -219,7 +220,7 @@ def _find(case: Case, segmenter: Segmenter, results: Keep[Found], visitor: Calla
         reference, problem = None if case.source is None else read_reference(case.source, volume), ""
     except GliomaskError as error:
         reference, problem = None, str(error)
-    found = Found(result, reference, problem)
+    found = Found(result, reference, problem, slices_without(case.source) if case.source else 0)
     holder = visitor()
     if holder is None:
         raise Left

@@ -105,6 +105,8 @@ def _ask(result: Segmentation, *, several: bool) -> Settings:
 def _tell_reference(found: Found, cut: Segmentation) -> None:
     if found.reference is not None:
         st.markdown(f"**{agreement(cut, found.reference)}**")
+        if found.slices_without:
+            st.caption(f"{found.slices_without} of {len(found.reference)} slices came without a mask and count as free of tumour.")
     elif found.reference_problem:
         st.warning(f"The reference mask was not used. {plain(found.reference_problem)}")
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gliomask.app.uploads import subject_of
 from gliomask.errors import InputError
+from gliomask.evaluation.mask_pairs import turned_onto
 from gliomask.io import CaseSource, read_mask
 from gliomask.io.naming import is_image, is_mask, is_nifti, stem_of
 from gliomask.volume import Volume
@@ -26,6 +27,11 @@ def masks_beside(source: CaseSource) -> tuple[Path, ...]:
     by_stem = {stem_of(p).casefold(): p for p in beside if is_image(p)}
     wanted = (f"{stem_of(file)}_mask".casefold() for file in source.files)
     return tuple(by_stem[stem] for stem in wanted if stem in by_stem)
+
+
+def slices_without(source: CaseSource) -> int:
+    """Return how many of a case's slice files have no mask of their own beside them, where others have."""
+    return len(source.files) - len(masks_beside(source)) if source.kind == "images" and masks_beside(source) else 0
 
 
 def read_reference(source: CaseSource, volume: Volume) -> NDArray[np.bool_] | None:
@@ -54,6 +60,8 @@ def _nifti_reference(path: Path, volume: Volume) -> NDArray[np.bool_]:
     from gliomask.io.nifti import read_nifti_mask  # nibabel, wanted for NIfTI alone
 
     mask, affine = read_nifti_mask(path)
+    if affine is not None and volume.affine is not None:
+        mask, affine = turned_onto(mask, affine, volume.affine)
     reference = _of_size(path, mask, volume)
     if len(mask) != len(volume.voxels):
         raise InputError(f"{path}: a mask of {len(mask)} slices for a scan of {len(volume.voxels)}. Give the mask of this scan.")

@@ -1,6 +1,6 @@
 """The LGG MRI segmentation dataset: index, patient-level splits, batches and augmentation."""
 
-from gliomask.dataset.index import Patient, index_dataset, institution
+from gliomask.dataset.index import Patient, identity, index_dataset, institution
 from gliomask.dataset.splits import SEALED, check_folds, divide, divide_slices, make_folds, read_split, sealed_patients, write_split
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "check_folds",
     "divide",
     "divide_slices",
+    "identity",
     "index_dataset",
     "institution",
     "make_folds",

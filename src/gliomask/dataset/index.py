@@ -20,6 +20,9 @@ LISTED_PROBLEMS = 20  # enough to see a pattern; a wrong folder would otherwise 
 SOURCE_SITE = re.compile(r"TCGA[_-]([A-Z0-9]{2})[_-]")
 """How a name of TCGA begins, with the tissue source site in the group."""
 
+PARTICIPANT = re.compile(r"TCGA[ _-]([A-Z0-9]{2})[ _-]([A-Z0-9]{4})(?![A-Z0-9])", re.IGNORECASE)
+"""A patient's name of TCGA, with site and participant in the groups, as in the dataset's folders and at TCIA."""
+
 
 def institution(patient: str) -> str | None:
     """Return the tissue source site in a patient's name of TCGA; None in other names.
@@ -29,6 +32,16 @@ def institution(patient: str) -> str | None:
     """
     match = SOURCE_SITE.match(patient)
     return match[1] if match else None
+
+
+def identity(patient: str) -> str:
+    """Return what tells whose a patient's name is: for one of TCGA site and participant, however they are written, else the name itself.
+
+    >>> identity("TCGA_CS_4941_19960909"), identity("tcga-cs-4941 (1)"), identity("head_1")
+    ('TCGA-CS-4941', 'TCGA-CS-4941', 'head_1')
+    """
+    match = PARTICIPANT.match(patient)
+    return f"TCGA-{match[1]}-{match[2]}".upper() if match else patient
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _read_nifti(mine: Path, theirs: Path) -> MaskPair:
     if affine is not None and expected is not None:
         if _apart_mm(predicted, affine, reference, expected) <= CORNER_TOLERANCE_MM:
             return MaskPair(predicted, reference, expected)
-        turned, moved = _turned(predicted, affine, expected)
+        turned, moved = turned_onto(predicted, affine, expected)
         if _apart_mm(turned, moved, reference, expected) <= CORNER_TOLERANCE_MM:
             return MaskPair(turned, reference, expected, turned=True)
     if predicted.shape != reference.shape:
@@ -105,7 +105,7 @@ def _apart_mm(one: NDArray[np.bool_], affine: NDArray[np.float64], other: NDArra
     return corners_apart_mm(one.shape, affine, expected) if one.shape == other.shape else float("inf")
 
 
-def _turned(
+def turned_onto(
     mask: NDArray[np.bool_], affine: NDArray[np.float64], wanted: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return a mask with its axes in the order and direction nearest to those of another affine, and its own affine then."""

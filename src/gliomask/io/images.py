@@ -88,8 +88,8 @@ def read_image(path: Path, content: io.BytesIO | None = None, *, max_pixels: int
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return a mask image's pages as ``(z, y, x)`` bool; whatever is not black is inside.
 
-    In JPEG, and where a resize left more grey levels than a mask has labels, the cut lies at half of
-    the largest value present.
+    In JPEG, and where a resize left greys along outlines, the cut lies at half of the largest value
+    present.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         raise InputError(f"{path}: its shape is in its transparency, which is not read. Save it without: white inside, black outside.")
     values = np.unique(brightest)
     if values.size <= MAX_LABELS and path.suffix.casefold() not in JPEG_ENDINGS:
-        return brightest > 0
+        return brightest > (values[-1] / 2 if _is_resized(brightest) else 0)
     # Lossy formats have 8 bits; probabilities may be as close to black and white as a resized mask, and are told by having more.
     if brightest.dtype != np.uint8 or _grey(brightest):
         raise InputError(
@@ -115,6 +115,18 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             "or with white inside."
         )
     return brightest > max(values[-1] / 2, LOSSY_BLACK)
+
+
+def _is_resized(pixels: NDArray[Any]) -> bool:
+    """Return whether few greys are what a resize leaves of black and white: bright, not many, and no area of any, as labels have it."""
+    largest = pixels.max()
+    between = (pixels > 0) & (pixels < largest)
+    if largest <= MAX_LABELS or not between.any() or min(pixels.shape[1:]) < 3 or _grey(pixels):
+        return False
+    middle = pixels[:, 1:-1, 1:-1]
+    height, width = middle.shape[1:]
+    around = (pixels[:, y : y + height, x : x + width] for y in range(3) for x in range(3))
+    return not (between[:, 1:-1, 1:-1] & np.logical_and.reduce([middle == shifted for shifted in around])).any()
 
 
 def _grey(pixels: NDArray[Any]) -> bool:
