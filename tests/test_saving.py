@@ -13,8 +13,9 @@ from PIL import Image
 
 from gliomask import InputError, Segmentation, Segmenter, Volume
 from gliomask.io import alone_in
-from gliomask.report import CasesTable, contact_sheet
+from gliomask.report import CasesTable, contact_sheet, read_result
 from gliomask.report.overlay import OUTLINE, display_grey, outline, overlay_slice
+from gliomask.report.saving import MASK_CHANGED
 
 
 @pytest.fixture
@@ -85,6 +86,19 @@ def test_record_of_a_case(tmp_path: Path, result: Segmentation) -> None:
     assert record["model"]["sha256"] == result.model.sha256
     assert record["spacing_mm"] is None
     assert "not a medical device" in record["notice"]
+
+
+def test_a_mask_that_was_corrected_is_noted(tmp_path: Path, result: Segmentation) -> None:
+    result.save(tmp_path / "results")
+    written = read_result(tmp_path / "results")
+    assert written is not None and MASK_CHANGED not in written["notes"]
+    mask = tmp_path / "results" / "case_mask.nii.gz"
+    image = nib.load(mask)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), mask)
+    corrected = read_result(tmp_path / "results")
+    assert corrected == written | {"notes": [*written["notes"], MASK_CHANGED]}
+    mask.unlink()
+    assert read_result(tmp_path / "results") == written
 
 
 def test_lesions_that_are_left_out_are_in_the_record(tmp_path: Path, result: Segmentation) -> None:

@@ -22,6 +22,7 @@ from gliomask.io.dicom import DicomOrigin
 from gliomask.io.naming import MAPS, RESULT, MapName
 from gliomask.io.writing import blaming_output
 from gliomask.measure import area_pixels
+from gliomask.models import sha256_of
 from gliomask.notice import NOTICE as NOTICE
 from gliomask.report.overlay import SheetLayout, axial_view, contact_sheet
 from gliomask.segmentation import Segmentation
@@ -32,6 +33,7 @@ SEGS = {"mask": "seg", "probability": "probability_seg"}
 """What has a DICOM SEG, and how its name ends. Its fractions are a probability or an occupancy (Segmentation Fractional
 Type, 0062,0010), so that uncertainty has none."""
 WRITE_EVERY_S = 2.0  # the whole table is rewritten each time, which thousands of cases would feel
+MASK_CHANGED = "the mask has been changed since; what is told here is of the mask as it was. For the one that is there: gliomask measure"
 SATELLITES_LISTED = 5  # the largest of the lesions that are left out, for somebody to look at; the rest are specks
 COLUMNS = (
     "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "volume_ml", "lesions", "satellites",
@@ -133,7 +135,7 @@ def save_segmentation(result: Segmentation, folder: Path, *, overwrite: bool = F
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return a finished case's ``result.json``, or None where there is none."""
+    """Return a finished case's ``result.json``, with a note where its mask is not the one that was written; None where there is none."""
     try:
         content = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -142,7 +144,16 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         raise InputError(f"{folder / RESULT}: not readable ({error}). Remove it, or choose another --output.") from error
     if not isinstance(content, dict) or not isinstance(content.get("files"), list) or not isinstance(content.get("model", {}), dict):
         raise InputError(f"{folder / RESULT}: not written by gliomask. Choose another --output.")
+    if _is_mask_changed(folder, content):
+        content["notes"].append(MASK_CHANGED)
     return content
+
+
+def _is_mask_changed(folder: Path, content: Mapping[str, Any]) -> bool:
+    """Return whether a case's mask is there and not as it was written, since somebody has corrected it, say."""
+    mask = f"{content.get('case')}_mask.nii.gz"
+    written, path = content.get("mask_sha256"), folder / Path(mask).name
+    return written is not None and isinstance(content.get("notes"), list) and path.is_file() and sha256_of(path) != written
 
 
 def _names(result: Segmentation, kinds: Sequence[str]) -> list[str]:
@@ -172,6 +183,7 @@ def _write_all(result: Segmentation, folder: Path, kinds: Sequence[str]) -> list
     write_png(picture, folder / OVERLAY)
     names = tuple(name for name in _names(result, kinds) if not (problem and name.endswith(".dcm")))
     content = summary(replace(result, notes=(*result.notes, problem)) if problem else result, names, layout)
+    content["mask_sha256"] = sha256_of(folder / names[0])
     write_text(json.dumps(content, indent=2) + "\n", folder / RESULT)
     return [folder / name for name in names]
 
