@@ -49,6 +49,19 @@ def test_masks_are_scored_by_hand_worked_numbers(tmp_path: Path) -> None:
     assert "p2" in format_table(evaluation)
 
 
+def test_masks_of_several_series_in_one_folder_are_told_of(tmp_path: Path) -> None:
+    for side in ("mine", "reference"):
+        for name in ("a_1", "a_2", "b_1", "b_2", "c", "d"):
+            save_mask(tmp_path / side / "flat" / f"{name}_mask.png", 3)
+            save_mask(tmp_path / side / "apart" / f"{name[0]}" / f"{name}_mask.png", 3)
+    flat, apart = (evaluate_masks(tmp_path / "mine" / way, tmp_path / "reference" / way) for way in ("flat", "apart"))
+    assert flat.notes == (
+        "flat: masks of 2 series by their names, scored as one patient since they share a folder's name. Give each patient a folder of "
+        "their own.",
+    )
+    assert (len(flat.patients), len(apart.patients), apart.notes) == (1, 4, ())
+
+
 def test_masks_in_folders_of_other_names_are_paired_by_their_own(tmp_path: Path) -> None:
     save_mask(tmp_path / "mine" / "run" / "a_mask.png", 3)
     save_mask(tmp_path / "mine" / "run" / "extra_mask.png", 3)

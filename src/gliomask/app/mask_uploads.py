@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from gliomask.app.settings import MAX_FILES, MAX_PIXELS, MAX_SESSION_MB
-from gliomask.app.uploads import clean_name, image_header, numbered
+from gliomask.app.uploads import clean_name, image_header
 from gliomask.errors import InputError
 from gliomask.evaluation import Evaluation
 from gliomask.evaluation.mask_pictures import ScanOf, scan_among
 from gliomask.evaluation.masks import MaskKey, draw_pairs, pair_masks, score_pairs
 from gliomask.io.archives import extracted
-from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, is_nifti, is_zip, natural_key, stem_of
+from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, is_nifti, is_zip, natural_key, numbered, stem_of
 
 SHOWN = 5
 """Names that a message lists."""

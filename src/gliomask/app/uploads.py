@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from gliomask.io.naming import is_image, is_mask, is_nifti, is_zip, natural_key, stem_of
+from gliomask.io.naming import is_image, is_mask, is_nifti, is_zip, natural_key, numbered, stem_of
 
 Kind = Literal["images", "nifti", "dicom", "zip", "unknown"]
 Header = tuple[int, int, int]
@@ -138,16 +138,6 @@ def _image_groups(files: Iterable[Received], header: Callable[[Path], Header | N
         name = stem if len(stack) == 1 else numbered(stem)[0] or "slices"
         groups.append(Group(name, "images", tuple(stack), masks=_masks_of(stack, masks)))
     return groups + [Group(stem_of(Path(f.name)), "images", (f,)) for f in _unused(masks, groups)]
-
-
-def numbered(stem: str) -> tuple[str, int | None]:
-    """Return a name without its last number and what joins them, and the number.
-
-    >>> numbered("TCGA_CS_4941_12"), numbered("head")
-    (('TCGA_CS_4941', 12), ('head', None))
-    """
-    match = re.fullmatch(r"(.*?)[ _.\-(]*(\d{1,9})\)?", stem)
-    return (match[1], int(match[2])) if match else (stem, None)
 
 
 def _masks_of(images: Iterable[Received], masks: Iterable[Received]) -> tuple[Received, ...]:

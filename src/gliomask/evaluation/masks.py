@@ -23,6 +23,7 @@ from gliomask.io.naming import (
     is_nifti,
     listed,
     natural_key,
+    numbered,
     printable,
     stem_of,
 )
@@ -148,7 +149,19 @@ def score_pairs(pairs: Mapping[MaskKey, Files], *, nifti: bool) -> tuple[tuple[P
             f"{first[PIXELS]}: a mask of image files, without geometry, among masks that have one. Score them one kind at a time."
         )
     told = f"{turned} of {len(pairs):,} masks had their axes turned to their reference's by the affines; nothing was interpolated."
-    return tuple(scores), next(iter(first)), (told,) if turned else ()
+    return tuple(scores), next(iter(first)), (*((told,) if turned else ()), *(() if nifti else _pooled(pairs)))
+
+
+def _pooled(pairs: Collection[MaskKey]) -> tuple[str, ...]:
+    """Return the note that image masks in one folder are scored as one patient's, though their names are those of several series."""
+    series = Counter((folder, numbered(name)[0]) for folder, name in pairs if numbered(name)[1] is not None)
+    several = Counter(folder for (folder, _), slices in series.items() if slices > 1)
+    return tuple(
+        f"{folder}: masks of {number} series by their names, scored as one patient since they share a folder's name. Give each patient a "
+        "folder of their own."
+        for folder, number in several.items()
+        if number > 1
+    )
 
 
 def draw_pairs(

@@ -76,6 +76,16 @@ def stem_of(path: Path) -> str:
     return name[: -len(".nii.gz")] if name.casefold().endswith(".nii.gz") else path.stem
 
 
+def numbered(stem: str) -> tuple[str, int | None]:
+    """Return a name without its last number and what joins them, and the number.
+
+    >>> numbered("TCGA_CS_4941_12"), numbered("head")
+    (('TCGA_CS_4941', 12), ('head', None))
+    """
+    match = re.fullmatch(r"(.*?)[ _.\-(]*(\d{1,9})\)?", stem)
+    return (match[1], int(match[2])) if match else (stem, None)
+
+
 def folder_name(folder: Path) -> str:
     """Return a folder's name; that of a link is its own, that of ``.`` or ``..`` is the folder's that it stands for."""
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
