@@ -13,6 +13,7 @@ from gliomask.evaluation import Protocol, evaluate_masks, evaluate_model, format
 from gliomask.evaluation.scores import score
 from gliomask.evaluation.summary import by_institution, by_size
 from gliomask.io.nifti import write_nifti
+from gliomask.metrics import dice
 from gliomask.models import find_model
 
 
@@ -47,6 +48,18 @@ def test_masks_are_scored_by_hand_worked_numbers(tmp_path: Path) -> None:
     assert over_all["pooled_dice"] == pytest.approx(2 * 20 / (50 + 20))
     assert over_all["marked_clean_slices_share"] == 0.5
     assert "p2" in format_table(evaluation)
+
+
+def test_masks_of_scans_that_share_a_name_are_paired_by_folder_and_name(tmp_path: Path) -> None:
+    mask = np.zeros((8, 9, 3), np.uint8)
+    for patient, rows in (("p1", 3), ("p2", 5)):
+        mask[:rows] = 1
+        ours = tmp_path / "out" / f"{patient}_flair" / f"{patient}_flair_mask.nii.gz"
+        for path in (ours, tmp_path / "data" / patient / "flair_seg.nii.gz"):
+            path.parent.mkdir(parents=True)
+            nibabel.save(nibabel.Nifti1Image(mask, np.diag([-1.0, -1.0, 5.0, 1.0])), path)
+    evaluation = evaluate_masks(tmp_path / "out", tmp_path / "data")
+    assert [(patient.name, dice(patient.counts)) for patient in evaluation.patients] == [("p1/flair", 1.0), ("p2/flair", 1.0)]
 
 
 def test_masks_of_several_series_in_one_folder_are_told_of(tmp_path: Path) -> None:

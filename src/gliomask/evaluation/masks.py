@@ -47,7 +47,8 @@ def evaluate_masks(data: Path, reference: Path, *, pictures: bool = False) -> Ev
     Masks are paired by their folder's name and their own, endings and ``_mask`` or the like aside. One that
     has no partner of that name is paired by its own name alone, if no other mask on either side bears it, and else by
     that without ``_flair`` or the like, likewise: of ``p_flair.nii.gz`` with ``p_seg.nii.gz`` beside it
-    ``gliomask segment`` makes ``p_flair_mask.nii.gz``.
+    ``gliomask segment`` makes ``p_flair_mask.nii.gz``. One whose folder and name together are a mask's name on the other
+    side belongs to that, as ``p1/flair_seg.nii.gz`` to the ``p1_flair_mask.nii.gz`` of one of several ``flair.nii.gz``.
 
     With *pictures* those patients are read once more of whom a report shows a picture, for its slice alone: over the scan
     that lies beside the reference mask, or else beside the predicted one (:func:`scan_beside`), and on black without one.
@@ -106,7 +107,9 @@ def pair_masks(predicted: Collection[MaskKey], wanted: Collection[MaskKey]) -> d
         taken = set(partners.values())
         left = {called(key): key for key in predicted if key not in taken and often[called(key)] == 1}
         partners |= {key: left[called(key)] for key in wanted if key not in partners and called(key) in left}
-    return partners
+    often, taken = Counter(map(itemgetter(1), predicted)), set(partners.values())
+    left = {key[1]: key for key in predicted if key not in taken and often[key[1]] == 1}
+    return partners | {key: left["_".join(key)] for key in wanted if key not in partners and "_".join(key) in left}
 
 
 def _without_flair(key: MaskKey) -> str:
