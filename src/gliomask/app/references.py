@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from gliomask.app.uploads import subject_of
 from gliomask.errors import InputError
-from gliomask.evaluation.mask_pairs import turned_onto
 from gliomask.io import CaseSource, read_mask
 from gliomask.io.naming import is_image, is_mask, is_nifti, stem_of
 from gliomask.volume import Volume
@@ -57,7 +56,7 @@ def read_reference(source: CaseSource, volume: Volume) -> NDArray[np.bool_] | No
 
 
 def _nifti_reference(path: Path, volume: Volume) -> NDArray[np.bool_]:
-    from gliomask.io.nifti import read_nifti_mask  # nibabel, wanted for NIfTI alone
+    from gliomask.io.nifti import read_nifti_mask, turned_onto  # nibabel, wanted for NIfTI alone
 
     mask, affine = read_nifti_mask(path)
     if affine is not None and volume.affine is not None:

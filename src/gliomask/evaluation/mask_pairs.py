@@ -72,7 +72,7 @@ def _read_images(mine: Path, theirs: Path) -> MaskPair:
 
 
 def _read_nifti(mine: Path, theirs: Path) -> MaskPair:
-    from gliomask.io.nifti import read_nifti_mask  # nibabel: half a second that image masks need not wait for
+    from gliomask.io.nifti import read_nifti_mask, turned_onto  # nibabel: half a second that image masks need not wait for
 
     (predicted, affine), (reference, expected) = read_nifti_mask(mine), read_nifti_mask(theirs)
     if affine is not None and expected is not None:
@@ -103,17 +103,6 @@ def _read_nifti(mine: Path, theirs: Path) -> MaskPair:
 def _apart_mm(one: NDArray[np.bool_], affine: NDArray[np.float64], other: NDArray[np.bool_], expected: NDArray[np.float64]) -> float:
     """Return how far the corners of two masks lie apart at the most; infinitely far where they differ in size."""
     return corners_apart_mm(one.shape, affine, expected) if one.shape == other.shape else float("inf")
-
-
-def turned_onto(
-    mask: NDArray[np.bool_], affine: NDArray[np.float64], wanted: NDArray[np.float64]
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Return a mask with its axes in the order and direction nearest to those of another affine, and its own affine then."""
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
-
-    way = ornt_transform(io_orientation(affine), io_orientation(wanted))
-    array = mask.transpose(2, 1, 0)
-    return apply_orientation(array, way).transpose(2, 1, 0), affine @ inv_ornt_aff(way, array.shape)
 
 
 def corners_apart_mm(shape: tuple[int, ...], one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -11,6 +11,7 @@ from typing import IO, Any
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -123,6 +124,15 @@ def read_nifti_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64] 
         )
     placeless = not _is_oriented(image.header) and image.header["descrip"].item() == NO_GEOMETRY
     return array != 0, None if placeless else _affine_mm(path, image)
+
+
+def turned_onto(
+    mask: NDArray[np.bool_], affine: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return a mask ``(z, y, x)`` with its axes in the order and direction nearest to those of another affine, and its own affine then."""
+    way = ornt_transform(io_orientation(affine), io_orientation(wanted))
+    array = mask.transpose(2, 1, 0)
+    return apply_orientation(array, way).transpose(2, 1, 0), affine @ inv_ornt_aff(way, array.shape)
 
 
 def nifti_shape(path: Path) -> tuple[int, ...]:
