@@ -30,7 +30,8 @@ def masks_beside(source: CaseSource) -> tuple[Path, ...]:
 
 def slices_without(source: CaseSource) -> int:
     """Return how many of a case's slice files have no mask of their own beside them, where others have."""
-    return len(source.files) - len(masks_beside(source)) if source.kind == "images" and masks_beside(source) else 0
+    masks = masks_beside(source) if source.kind == "images" else ()
+    return len(source.files) - len(masks) if masks else 0
 
 
 def read_reference(source: CaseSource, volume: Volume) -> NDArray[np.bool_] | None:

@@ -102,14 +102,12 @@ def _pairs(data: Path, reference: Path) -> tuple[dict[MaskKey, Files], int, bool
 def pair_masks(predicted: Collection[MaskKey], wanted: Collection[MaskKey]) -> dict[MaskKey, MaskKey]:
     """Return for each reference mask that has one the predicted mask that belongs to it, as :func:`evaluate_masks` pairs them."""
     partners = {key: key for key in wanted if key in predicted}
-    for called in (itemgetter(1), _without_flair):
-        often = Counter(map(called, predicted)) | Counter(map(called, wanted))
+    for ours, theirs in ((itemgetter(1),) * 2, (_without_flair,) * 2, (itemgetter(1), "_".join)):
+        often = Counter(map(ours, predicted)) | Counter(map(theirs, wanted))
         taken = set(partners.values())
-        left = {called(key): key for key in predicted if key not in taken and often[called(key)] == 1}
-        partners |= {key: left[called(key)] for key in wanted if key not in partners and called(key) in left}
-    often, taken = Counter(map(itemgetter(1), predicted)), set(partners.values())
-    left = {key[1]: key for key in predicted if key not in taken and often[key[1]] == 1}
-    return partners | {key: left["_".join(key)] for key in wanted if key not in partners and "_".join(key) in left}
+        left = {ours(key): key for key in predicted if key not in taken and often[ours(key)] == 1}
+        partners |= {key: left[theirs(key)] for key in wanted if key not in partners and theirs(key) in left}
+    return partners
 
 
 def _without_flair(key: MaskKey) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 
 from gliomask.errors import InputError
 from gliomask.io.access import closed, is_lost, lost
-from gliomask.io.contrasts import is_named_post
-from gliomask.io.naming import is_nifti, natural_key, printable, stem_of
+from gliomask.io.naming import is_named_post, is_nifti, natural_key, printable, stem_of
 from gliomask.io.sources import CaseSource
 from gliomask.io.writing import atomic_path, write_text
 

@@ -238,12 +238,13 @@ def _cases_in_folder(root: Path) -> list[CaseSource]:
     own, studies = without_previews(pictures, dicom)
     cases = with_reports([*own, *_nifti_cases(nifti), *found, *studies], dicom.reports)
     failed |= dicom.failed
-    unread = _in_other_formats(others, cases, failed)
     used = {file for case in cases for file in case.files}
-    beside = [p for p in others if is_other_format(p) and p not in used and p.parent not in unread]
+    unread = [p for p in others if is_other_format(p) and p not in used]
+    missed = _in_other_formats(unread, cases, failed)
+    beside = [p for p in unread if p.parent not in missed]
     if cases and beside:
         cases[0] = cases[0].noted(f"not used, being in a format that is not read: {listed(beside)}")
-    return _cases_or_problem(root, cases, failed | unread)
+    return _cases_or_problem(root, cases, failed | missed)
 
 
 def _in_other_formats(files: list[Path], cases: list[CaseSource], failed: Collection[Path]) -> dict[Path, Exception]:
@@ -254,8 +255,7 @@ def _in_other_formats(files: list[Path], cases: list[CaseSource], failed: Collec
     taken = {*failed, *(file.parent for case in cases for file in case.files)}
     by_folder: dict[Path, list[Path]] = defaultdict(list)
     for file in files:
-        wanted = is_other_format(file) and (not cases or is_named_flair(file))
-        if wanted and taken.isdisjoint(file.parents):
+        if (not cases or is_named_flair(file)) and taken.isdisjoint(file.parents):
             by_folder[file.parent].append(file)
     return {folder: InputError(f"{folder}: {listed(inside)}: {OTHER_FORMAT}") for folder, inside in by_folder.items()}
 
@@ -292,7 +292,7 @@ def _nifti_cases(files: list[Path]) -> list[CaseSource]:
     cases = []
     for inside in by_patient.values():
         named = [p for p in inside if is_named_flair(p)]
-        others = [p for p in inside if p not in named] if named else []
+        others = [p for p in inside if not is_named_flair(p)] if named else []
         first, *rest = (CaseSource(printable(stem_of(p)), p, (p,), problem=lost(p), kind="nifti") for p in named or inside)
         cases += [first.noted(f"not used, as FLAIR is not in the name: {listed(others)}") if others else first, *rest]
     return cases
@@ -339,10 +339,13 @@ def _with_unique_names(cases: list[CaseSource]) -> list[CaseSource]:
     get their ending, then a number.
     """
     names = [case.name for case in cases]
-    places = [Path(os.path.normpath(case.path.absolute())).parts for case in cases]  # links keep their own names
-    for depth in range(1, max(map(len, places))):
-        for i in _clashing(names):
-            parents = places[i][-1 - depth : -1] if depth <= 3 else places[i][-1 - depth : -depth]
+    for depth in count(1):
+        places = {i: Path(os.path.normpath(cases[i].path.absolute())).parts for i in _clashing(names)}  # links keep their own names
+        deep = {i: parts for i, parts in places.items() if depth < len(parts) - 1}  # the root has no name
+        if not deep:
+            break
+        for i, parts in deep.items():
+            parents = parts[-1 - depth : -1] if depth <= 3 else parts[-1 - depth : -depth]
             names[i] = printable("_".join([*parents, cases[i].name]))
     for i in _clashing(names):
         names[i] = cases[i].name

@@ -1,6 +1,5 @@
 """T1 beside the FLAIR: which series of a study show it before and after contrast, brought onto the FLAIR's grid."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from gliomask.errors import InputError
 from gliomask.grid import SMALLEST_COVER, resampled
 from gliomask.io.frames import Stack
 from gliomask.io.headers import Header
+from gliomask.io.naming import is_named_post
 from gliomask.io.series import NAMED_T1, Series, is_map, preference
 from gliomask.volume import CHANNELS
 
@@ -19,11 +19,6 @@ LONGEST_T1_ECHO_MS = 30.0
 
 LONGEST_T1_REPETITION_MS = 3500.0
 """Repetition time up to which a series that is called T1 is taken for one (T1 FLAIR and MPRAGE go beyond 2,000)."""
-
-NAMED_POST = re.compile(
-    r"post(?!er|.?fossa)|gado|(?<![a-z])(gd|gad|ce|km|contrast|dotarem|gadavist)(?![a-z])|t1ce|t1c(?![a-z])|\+ ?c(?![a-z])|c\+"
-)
-NAMED_PRE = re.compile(r"(?<![a-z])(pre|nativ|native|plain|non.?contrast|without|w/?o|nc)(?![a-z])")
 
 SAME_GRID = 1e-3
 """Largest difference of two grids, in the matrix between their voxels' indices, up to which voxels are copied."""
@@ -117,10 +112,4 @@ def is_t1(header: Header) -> bool:
 
 def is_post_contrast(header: Header) -> bool:
     """Return whether contrast agent was given, by the agent's name in the header or by the series' names."""
-    return not NAMED_PRE.search(header.description.casefold()) and (header.contrast_agent or is_named_post(header.description))
-
-
-def is_named_post(description: str) -> bool:
-    """Return whether a description says that contrast agent was given, and not that it was not."""
-    name = description.casefold()
-    return bool(NAMED_POST.search(name)) and not NAMED_PRE.search(name)
+    return is_named_post(header.description, given=header.contrast_agent)

@@ -29,6 +29,12 @@ MAPS: dict[MapName, str] = {"probability": "probabilities", "uncertainty": "unce
 NAMED_FLAIR = re.compile(r"flair|(?<![a-z0-9])t2f(?![a-z0-9])", re.IGNORECASE)
 """What a FLAIR's name holds."""
 
+NAMED_POST = re.compile(
+    r"post(?!er|.?fossa)|gado|(?<![a-z])(gd|gad|ce|km|contrast|dotarem|gadavist)(?![a-z])|t1ce|t1c(?![a-z])|\+ ?c(?![a-z])|c\+"
+)
+NAMED_PRE = re.compile(r"(?<![a-z])(pre|nativ|native|plain|non.?contrast|without|w/?o|nc)(?![a-z])")
+"""What tells in a lower-case description of T1 that contrast agent was given, or was not."""
+
 SEQUENCE_FOLDER = re.compile(r"(t[12]|flair)[a-z_ -]*|pd|dwi|adc|swi", re.IGNORECASE)
 """Folders that hold one sequence of the patient whose folder is the one above."""
 
@@ -128,6 +134,16 @@ def is_named_flair(path: Path) -> bool:
     """
     folder = path.parent.name
     return any(NAMED_FLAIR.search(name) for name in (stem_of(path), folder if SEQUENCE_FOLDER.fullmatch(folder) else ""))
+
+
+def is_named_post(description: str, *, given: bool = False) -> bool:
+    """Return whether contrast agent was *given*, or is so by a sequence's description, unless that says that it was not.
+
+    >>> is_named_post("AX T1 POST"), is_named_post("T1 without Gd"), is_named_post("AX T1", given=True)
+    (True, False, True)
+    """
+    name = description.casefold()
+    return not NAMED_PRE.search(name) and (given or bool(NAMED_POST.search(name)))
 
 
 def is_nifti(path: Path) -> bool:
