@@ -18,7 +18,7 @@ from gliomask import Segmenter, Volume, draw_phantom
 REPOSITORY = Path(__file__).parents[1]
 
 LONG = (
-    *("test_training_command.py", "test_training.py", "test_restore.py", "test_benchmarks.py"),
+    *("test_killed_training.py", "test_training.py", "test_training_command.py", "test_restore.py", "test_benchmarks.py"),
     *("test_round_trip.py", "test_app_browser.py", "test_app.py", "test_quantise.py"),
 )
 """Files with tests of many seconds."""
@@ -130,4 +130,17 @@ def small_batches() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, recipe in RECIPES.items():
             patch.setitem(RECIPES, name, replace(recipe, batch_size=2, stages=(Stage(1.0, 64, 0.25),)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_networks(small_batches: None) -> Iterator[None]:
+    """And `fast` trains a network of two convolutions, for tests that can do without its own, most of whose time is compiling."""
+    from small_networks import normalising
+
+    from gliomask.training.recipes import RECIPES
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("fast", "fast-dice"):
+            patch.setitem(RECIPES, name, replace(RECIPES[name], network=normalising))
         yield

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_networks import normalising
 
 from gliomask import InputError, ModelError, Segmenter
 from gliomask.dataset import index_dataset
@@ -93,17 +94,6 @@ def test_early_stopping_counts_from_the_best_epoch(training: ModuleType) -> None
     assert not training._is_over(history, recipe, 10)
     assert training._is_over([*history, {"val_dice": 0.5}], recipe, 10)
     assert training._is_over(history, recipe, 3)
-
-
-def normalising(width: int) -> Any:
-    """A network with batch normalisation, as that of `fast` has, that compiles in a tenth of its time."""
-    import keras
-    from keras import layers
-
-    inputs = keras.Input((None, None, 3))
-    x = layers.Conv2D(width, 3, padding="same", use_bias=False)(inputs)
-    x = layers.ReLU()(layers.BatchNormalization(momentum=0.98)(x))
-    return keras.Model(inputs, layers.Conv2D(1, 3, padding="same", activation="sigmoid", dtype="float32")(x))
 
 
 @pytest.mark.parametrize("recipe", ["fast", "original"])

@@ -1,35 +1,21 @@
 import contextlib
-import csv
 import io
-import json
 import runpy
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gliomask import InputError, ModelError, Segmenter, Volume
+from gliomask import InputError, Segmenter, Volume
 from gliomask.evaluation.cross_validation import fold_models
 from gliomask.models import find_model
-from gliomask.preprocess import Normalisation
 
 keras = pytest.importorskip("keras", reason="training's extra is not installed: pip install 'gliomask[train]'")
 
 
-def command(dataset: Path, output: Path, *more: str) -> list[str]:
-    return [
-        sys.executable, "-m", "gliomask", "train", str(dataset), "--split", str(dataset.parent / "split.csv"),
-        "--output", str(output), "--width", "4", *more,
-    ]  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def of_everybody(small_batches: None, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def of_everybody(small_networks: None, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A training with `fast` that holds nobody out: its folder, and what it told."""
     from gliomask.cli import main
 
@@ -42,61 +28,6 @@ def of_everybody(small_batches: None, dataset: Path, tmp_path_factory: pytest.Te
 
 def nobody_held_out(dataset: Path) -> tuple[str, ...]:
     return "--split", str(dataset.parent / "split.csv"), "--fold", "none"
-
-
-def test_a_killed_training_goes_on_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
-    output = tmp_path / "run"
-    first = subprocess.Popen(
-        command(dataset, output, "--epochs", "4", "--steps-per-epoch", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 240
-    while not (output / "checkpoint.npz").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    second = subprocess.run(
-        command(dataset, output, "--epochs", "4", "--steps-per-epoch", "1", "--name", "mine"), capture_output=True, text=True, check=False
-    )
-    assert second.returncode == 0, second.stderr
-    assert "resumed at step" in second.stdout
-    unbroken = subprocess.run(
-        command(dataset, tmp_path / "unbroken", "--epochs", "4", "--steps-per-epoch", "1"), capture_output=True, text=True, check=False
-    )
-    assert unbroken.returncode == 0, unbroken.stderr
-    assert (tmp_path / "unbroken" / "history.csv").read_bytes() == (output / "history.csv").read_bytes()
-    same_weights(tmp_path / "unbroken" / "model.keras", output / "mine.keras")
-    with (output / "history.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 4
-    assert {"loss", "soft_dice", "soft_iou", "binary_pixel_accuracy", "val_dice", "val_iou", "val_accuracy"} <= set(rows[0])
-    assert (output / "history.png").stat().st_size > 10_000
-    record = find_model(output / "mine.onnx")
-    assert record.training["patients"] == ["b", "c"]
-    assert len(record.scores["held_out"]) == 4
-    assert json.loads((output / "mine.json").read_text())["scores"]["export_difference"] < 1e-3
-    keras_file(output / "mine.keras")
-
-
-def same_weights(one: Path, other: Path) -> None:
-    """Two .keras files hold the same weights, bit for bit."""
-    from keras.saving import load_model
-
-    pairs = zip(*(load_model(path, compile=False).get_weights() for path in (one, other)), strict=True)
-    assert all(np.array_equal(a, b) for a, b in pairs)
-
-
-def keras_file(path: Path) -> None:
-    """A .keras file runs through Keras, with its record beside it or, like another project's, without."""
-    slices = np.zeros((2, 100, 80), np.uint8)
-    slices[:, 20:60, 20:60] = 150
-    path.with_suffix(".json").unlink()
-    segmenter = Segmenter(path, force=True)  # boxes are no heads
-    assert segmenter.engine.description.startswith("Keras")
-    assert segmenter.model.normalisation == Normalisation("full_scale")
-    assert segmenter.segment(slices).mask.shape == (2, 100, 80)
-    path.write_bytes(b"no archive")
-    with pytest.raises(ModelError, match="not a model that Keras"):
-        Segmenter(path)
 
 
 def test_a_leaky_training_says_so(small_batches: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,7 +97,7 @@ def test_the_last_round_goes_on_from_fast_for_the_overlap_alone(of_everybody: tu
 
 
 def test_what_cannot_be_exported_here_is_kept_with_its_record_and_gone_on_from(
-    small_batches: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small_networks: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gliomask.cli import main
     from gliomask.training import export
@@ -192,12 +123,12 @@ def test_what_cannot_be_exported_here_is_kept_with_its_record_and_gone_on_from(
 
 
 def test_whom_initial_weights_had_seen_is_known_from_their_record(
-    small_batches: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_networks: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from gliomask.cli import main
 
     def run(output: str, fold: str, *initial: str) -> int:
-        sizes = ("--width", "4", "--epochs", "1", "--steps-per-epoch", "1", "--recipe", "original")
+        sizes = ("--width", "4", "--epochs", "1", "--steps-per-epoch", "1")
         split = ("--split", str(dataset.parent / "split.csv"), "--fold", fold)
         return main(["train", str(dataset), *split, "--output", str(tmp_path / output), *sizes, *initial])
 
