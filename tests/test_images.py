@@ -50,6 +50,16 @@ def test_every_pixel_mode(tmp_path: Path, ending: str, image: Image.Image, expec
     assert notes == (("transparency ignored",) if image.mode in ("LA", "RGBA") else ())
 
 
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_white_stored_as_zero_is_bright(tmp_path: Path, orientation: int) -> None:
+    stored = GREY.astype(np.uint16)
+    Image.fromarray(stored).save(tmp_path / "s.tif", tiffinfo={262: 0, 274: orientation})
+    pages, _ = read_image(tmp_path / "s.tif")
+    white = 65_535 - stored
+    np.testing.assert_array_equal(pages[0, ..., 0], white if orientation == 1 else white[::-1, ::-1])
+    assert pages.dtype == np.uint16
+
+
 def test_jpeg_is_read_within_its_loss(tmp_path: Path) -> None:
     smooth = np.tile(np.linspace(0, 255, 64, dtype=np.uint8), (64, 1))
     Image.fromarray(smooth).save(tmp_path / "s.jpg", quality=95)

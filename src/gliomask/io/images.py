@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ UNEVEN_ALPHA = "transparency ignored, which differs between pixels"
 
 OTHER_BYTE = {f"{colour};16{order}": f"{colour};16{other}" for colour in ("RGB", "RGBA") for order, other in ("BL", "LB")}
 """Pillow's raw modes of 16-bit colour, of which it keeps the high byte, and those that keep the other one."""
+
+PHOTOMETRIC, BITS_PER_SAMPLE, WHITE_IS_ZERO = 262, 258, 0
+"""Tags of TIFF 6.0 (section 8), and the value of the first for grey images whose zero is white."""
 
 GREY_MODES = {"L", "I;16", "I;16B", "I;16L", "I", "F"}
 
@@ -172,7 +176,7 @@ def _low_bytes(path: Path, content: io.BytesIO | None, page: Image.Image, number
 
 
 def _page(page: Image.Image, low_bytes: Image.Image | None) -> tuple[NDArray[Any], list[str]]:
-    notes = []
+    notes, tags = [], getattr(page, "tag_v2", {})  # which a page that is turned does not have
     if page.getexif().get(0x0112, 1) != 1:
         notes.append("turned as its EXIF orientation says")
         page = ImageOps.exif_transpose(page)
@@ -183,7 +187,7 @@ def _page(page: Image.Image, low_bytes: Image.Image | None) -> tuple[NDArray[Any
         lowest, highest = (0, 0) if deep else page.convert("RGBA").getchannel("A").getextrema()
         notes.append("transparency ignored" if lowest == highest else UNEVEN_ALPHA)
     if page.mode in GREY_MODES:
-        return np.asarray(page)[..., None], notes
+        return _white_bright(np.asarray(page), tags)[..., None], notes
     if page.mode in ("1", "LA", "La"):
         return np.asarray(page.convert("L"))[..., None], notes
     colour: NDArray[Any] = np.asarray(page.convert("RGBA").convert("RGB") if page.mode in ("P", "PA") else page.convert("RGB"))
@@ -192,6 +196,14 @@ def _page(page: Image.Image, low_bytes: Image.Image | None) -> tuple[NDArray[Any
     if np.array_equal(colour[..., 0], colour[..., 1]) and np.array_equal(colour[..., 1], colour[..., 2]):
         return colour[..., :1], notes
     return colour, notes
+
+
+def _white_bright(pixels: NDArray[Any], tags: Mapping[int, Any]) -> NDArray[Any]:
+    """Return grey pixels, turned over where a TIFF of more than 8 bits stores white as zero, which Pillow does for up to 8 alone."""
+    if tags.get(PHOTOMETRIC) != WHITE_IS_ZERO or pixels.dtype.kind != "u" or pixels.dtype.itemsize == 1:
+        return pixels
+    white: NDArray[Any] = (1 << tags[BITS_PER_SAMPLE][0]) - 1 - pixels
+    return white
 
 
 def _stack(path: Path, pages: list[NDArray[Any]]) -> NDArray[Any]:
