@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import numbered, write_series
 from PIL import Image
 
 from gliomask import InputError
@@ -47,6 +48,38 @@ def test_a_folder_of_folders_is_many_cases(tmp_path: Path) -> None:
     save(tmp_path / "all" / ".hidden" / "1.png")
     (tmp_path / "all" / "data.csv").write_text("x")
     assert [case.name for case in find_cases([tmp_path / "all"])] == ["a", "b"]
+
+
+def test_a_case_tells_where_it_lies_from_what_was_given_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for patient in ("p1", "p2"):
+        write_series(tmp_path / "all" / patient / "study" / "5-FLAIR", numbered((2, 8, 8)))
+    slices = save(tmp_path / "all" / "p3" / "1.png").parent
+    monkeypatch.chdir(tmp_path / "all")
+    expected = ["all/p3", "all/p1/study/5-FLAIR", "all/p2/study/5-FLAIR"]
+    for given in (tmp_path / "all", Path()):
+        assert [case.place for case in find_cases([given])] == expected
+    assert [case.place for case in find_cases([slices / "1.png", Path("p3")])] == ["p3/1.png", "p3"]
+    assert [case.place for case in find_cases([Path("gone.png"), Path("p3")])] == ["all/gone.png", "p3"]
+
+
+def test_studies_in_one_folder_are_told_apart_by_their_first_files(tmp_path: Path) -> None:
+    for name in "ab":
+        for file in write_series(tmp_path / name, numbered((2, 8, 8))):
+            file.rename(tmp_path / f"{name}{file.name}")
+        (tmp_path / name).rmdir()
+    places = [case.place.rpartition("/") for case in find_cases([tmp_path])]
+    assert [(folder, first[0]) for folder, _, first in places] == [(tmp_path.name, "a"), (tmp_path.name, "b")]
+
+
+def test_dicom_files_given_one_by_one_are_sorted_by_study(tmp_path: Path) -> None:
+    """As a shell's ``study/*`` gives them."""
+    study = [file for name in "ab" for file in write_series(tmp_path / name, numbered((2, 8, 8)))]
+    picture = save(tmp_path / "1.png")
+    cases = find_cases([study[0], picture, *study[1:]])
+    assert [(case.name, case.kind, len(case.files)) for case in cases] == [("a", "dicom", 2), ("b", "dicom", 2), ("1", "images", 1)]
+    (tmp_path / "a" / "broken.dcm").write_bytes(study[0].read_bytes()[:200])
+    whole, broken = find_cases([*study, tmp_path / "a" / "broken.dcm"])  # as from a folder, nothing of which is used then
+    assert whole.files == tuple(study[2:]) and "broken.dcm" in broken.problem
 
 
 def test_earlier_results_are_no_input(tmp_path: Path) -> None:

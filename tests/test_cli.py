@@ -104,6 +104,7 @@ def test_a_folder_of_cases_with_a_broken_one(tmp_path: Path, write_slices: Write
     assert "bad/1.png: not an image" in shown.err
     table = {row["case"]: row for row in rows(tmp_path / "out" / "cases.csv")}
     assert {case: row["status"] for case, row in table.items()} == {"bad": "failed", "good": "done", "other": "done"}
+    assert {case: row["input"] for case, row in table.items()} == {name: f"scans/{name}" for name in ("bad", "good", "other")}
     assert table["good"]["found"] == "True" and int(table["good"]["area_pixels"]) > 0
     assert [table["good"][key] for key in ("all_lesions", "min_lesion_ml")] == ["False", ""]
     assert "not an image" in table["bad"]["reason"]

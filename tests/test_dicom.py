@@ -204,6 +204,17 @@ def test_padding_brighter_than_tissue_becomes_as_dark_as_the_darkest(
     np.testing.assert_array_equal(voxels, np.where(padded == 4000, expected, head))
 
 
+def test_padding_of_monochrome1_is_dark_once_it_is_turned(tmp_path: Path) -> None:
+    stored = numbered() + 1
+    padded = stored.copy()
+    padded[:, :5] = 0
+    write_series(tmp_path, padded, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=0)
+    voxels = read(tmp_path).voxels[..., 0].astype(int)
+    brightest = stored[:, 5:].max(axis=(1, 2), keepdims=True).astype(int)
+    turned = brightest.max() + stored[:, 5:].min() - np.where(padded == 0, brightest, stored)
+    np.testing.assert_array_equal(voxels, turned)
+
+
 def test_monochrome1_is_turned_so_that_bright_is_bright(tmp_path: Path) -> None:
     values = numbered()
     write_series(tmp_path, values, PhotometricInterpretation="MONOCHROME1")
@@ -615,6 +626,13 @@ def test_flair_is_known_by_parameters_and_names(tags: dict[str, object], expecte
         ({**T1, "SeriesDescription": "AX T1+C"}, (True, True)),
         ({**T1, "SeriesDescription": "SAG T1 POSTERIOR FOSSA"}, (True, False)),
         ({**T1, "SeriesDescription": "AX T1 W/O", "ContrastBolusAgent": "gad"}, (True, False)),
+        ({**T1, "SeriesDescription": "AX T1 NO CONTRAST"}, (True, False)),
+        ({**T1, "SeriesDescription": "T1 NON GAD"}, (True, False)),
+        ({**T1, "SeriesDescription": "T1 vor KM"}, (True, False)),
+        ({**T1, "SeriesDescription": "AX T1 POST-OP"}, (True, False)),
+        ({**T1, "SeriesDescription": "AX T1 POST-OP", "ContrastBolusAgent": "gad"}, (True, True)),
+        ({**T1, "SeriesDescription": "AX T1 +C PRE-OP"}, (True, True)),
+        ({**T1, "SeriesDescription": "T1 GD PREOP", "ContrastBolusAgent": "gad"}, (True, True)),
         ({**T1, "SeriesDescription": "AX T1 PRE", "ProtocolName": "BRAIN W CONTRAST"}, (True, False)),
         ({**T1, "SeriesDescription": "AX T1", "ProtocolName": "BRAIN W CONTRAST"}, (True, False)),
         ({"SeriesDescription": "BRAVO GD", "EchoTime": 3, "RepetitionTime": 8}, (True, True)),
@@ -694,6 +712,35 @@ def test_the_best_flair_is_taken_and_the_others_are_told(tmp_path: Path) -> None
         "passed over: series 5 'COR FLAIR', 5 slices (coronal)",
         "passed over: series 4 'FLAIR MPR', 5 slices (derived)",
     )
+
+
+def test_a_whole_head_in_another_plane_is_taken_before_an_axial_series_that_was_given_up(tmp_path: Path) -> None:
+    study, whole = make.Study.new(), numbered((12, 32, 40), seed=1)
+    write_series(tmp_path / "a", whole[:3], study=study, SeriesNumber=4, SeriesDescription="AX FLAIR")
+    write_series(tmp_path / "b", whole, Geometry(CORONAL, step=(0, 6, 0)), study=study, SeriesNumber=5, SeriesDescription="COR FLAIR")
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.voxels[..., 0], whole)
+    assert volume.notes[1] == "passed over: series 4 'AX FLAIR', 3 slices (only a part of a head)"
+
+
+@pytest.mark.parametrize("tags", [{}, {"SeriesDescription": "", "ProtocolName": "", "SeriesNumber": None}], ids=["alike", "nameless"])
+def test_series_that_neither_number_nor_description_tells_apart_are_told_by_uid(tmp_path: Path, tags: dict[str, object]) -> None:
+    study, values = make.Study.new(), numbered((3, 32, 40))
+    uids = [generate_uid(), generate_uid()]
+    unknown = {"InversionTime": None, "EchoTime": None, "ScanningSequence": None, "SeriesDescription": "brain", "SeriesNumber": 5, **tags}
+    for number, uid in enumerate(uids):
+        write_series(tmp_path / str(number), values + number, study=study, SeriesInstanceUID=uid, **unknown)
+    with pytest.raises(InputError, match="no FLAIR series") as refused:
+        read(tmp_path)
+    assert all(f"({uid})" in str(refused.value) for uid in uids)
+    np.testing.assert_array_equal(read(tmp_path, uids[1]).voxels[..., 0], values + 1)
+
+
+@pytest.mark.parametrize("name", ["PILOT01 AX FLAIR", "FLAIR_SURVEY", "AX FLAIR BRAIN LOC"])
+def test_a_flair_is_no_localizer_by_its_name_alone(tmp_path: Path, name: str) -> None:
+    values = numbered((3, 32, 40))
+    write_series(tmp_path, values, SeriesDescription=name)
+    np.testing.assert_array_equal(read(tmp_path).voxels[..., 0], values)
 
 
 def test_what_stands_beside_the_images_is_counted_and_passed_over(tmp_path: Path) -> None:
@@ -805,7 +852,7 @@ def test_a_t1_of_another_grid_is_resampled_and_flair_stands_in_for_the_other(tmp
     [
         ({"FrameOfReferenceUID": "1.2.3"}, None),
         ({"EchoTime": 90}, None),
-        ({"ImagePositionPatient": ["500", "0", "0"], "only_one": True}, "reaches 0% of the FLAIR's field of view"),
+        ({"ImagePositionPatient": ["500", "0", "0"], "only_one": True}, "reaches 0% of the head in the FLAIR"),
         ({"PixelSpacing": None}, "nothing as PixelSpacing"),
     ],
 )

@@ -170,9 +170,11 @@ def test_another_sequence_is_brought_to_the_same_place() -> None:
         centred(LPS @ np.diag([3.0, 3.0, 8.0]), shape),
         centred(rotation("y", 25)[:3, :3] @ SAGITTAL @ np.diag([3.0, 2.8, 2.5]), other),
     )
-    onto, covered = resampled(scan(moving, other), moving, affine, shape[::-1])
+    everywhere = np.ones(shape[::-1], np.bool_)
+    onto, covered = resampled(scan(moving, other), moving, affine, everywhere)
     inside = scan(affine, shape) > 40
     assert 0.4 < covered < 1.0
+    assert resampled(scan(moving, other), moving, affine, inside)[1] > 0.99  # what is not covered is air beside the head
     assert np.abs(onto - scan(affine, shape))[inside].mean() < 8  # of 62, at edges that are thinner than a voxel
 
 
@@ -183,12 +185,13 @@ def test_a_sequence_on_the_same_oblique_grid_is_copied_to_its_last_voxel(angle: 
         rotation("x", angle)[:3, :3] @ rotation("z", angle / 3)[:3, :3] @ np.diag([0.9, 1.1, 5.3]), (9, 8, 7), (shift, 1 / 3, 7.7)
     )
     voxels = np.random.default_rng(0).random((7, 8, 9), np.float32) + 1
-    onto, covered = resampled(voxels, affine, affine, (7, 8, 9))
+    onto, covered = resampled(voxels, affine, affine, np.ones((7, 8, 9), np.bool_))
     np.testing.assert_allclose(onto, voxels, atol=1e-5)
     assert covered == 1.0
 
 
 def test_a_sequence_elsewhere_covers_nothing() -> None:
     shape = (20, 20, 20)
-    _, covered = resampled(np.ones(shape, np.float32), centred(LPS, shape, (500, 0, 0)), centred(LPS, shape), shape)
+    moving = np.ones(shape, np.float32)
+    _, covered = resampled(moving, centred(LPS, shape, (500, 0, 0)), centred(LPS, shape), np.ones(shape, np.bool_))
     assert covered == 0.0

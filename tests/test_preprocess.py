@@ -113,6 +113,18 @@ def test_padding_below_all_tissue_is_placed_too() -> None:
     np.testing.assert_array_equal(placed[:, 16:], tissue[:, 16:])
 
 
+@pytest.mark.parametrize("value", [-32768, -2000, -1024, -500])
+@pytest.mark.parametrize("lines", [1, 4], ids=["1.6 %", "6.2 %"])
+def test_a_strip_of_padding_far_below_a_head_in_air_does_not_move_its_window(phantom: Volume, value: int, lines: int) -> None:
+    flair = phantom.flair[:, : 64 * (phantom.flair.shape[1] // 64)].astype(np.int16)
+    padded = flair.copy()
+    padded[:, : lines * flair.shape[1] // 64] = value
+    low, high = intensity_window(place_padding(padded), MEDIAN)
+    expected = intensity_window(flair, MEDIAN)
+    assert (low, high) == pytest.approx(expected, abs=0.03 * expected[1])
+    assert np.ptp(intensity_window(padded, MEDIAN)) > 1.3 * np.ptp(expected)  # as it would be
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_scans_without_padding_and_heads_in_black_air_are_left_alone(phantom: Volume, dtype: str) -> None:
     flair = phantom.flair.astype(dtype)

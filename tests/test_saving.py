@@ -245,9 +245,9 @@ def test_table_keeps_the_rows_of_earlier_runs(tmp_path: Path) -> None:
     CasesTable(path).add("a", "failed", reason="broken, twice")
     table = CasesTable(path)
     table.add("b", "failed", reason="other")
-    table.add("a", "failed", reason="again")
+    table.add("a", "failed", reason="again", place="all/a")
     table.write()
-    assert path.read_text().splitlines()[1:] == ["a,failed,,,,,,,,,,,,,,,,,,,again", "b,failed,,,,,,,,,,,,,,,,,,,other"]
+    assert path.read_text().splitlines()[1:] == ["a,all/a,failed,,,,,,,,,,,,,,,,,,,again", "b,,failed,,,,,,,,,,,,,,,,,,,other"]
 
 
 def test_table_has_what_is_expected_of_a_result_and_the_settings_it_was_made_with(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -24,7 +24,7 @@ AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case: its ``result.json`` content, or the reason why there is none.
+    """What became of a case that lies at ``place``: its ``result.json`` content, or the reason why there is none.
 
     ``status`` is ``"done"``, ``"kept"`` (an earlier result with the same settings) or ``"failed"``;
     where it failed, ``earlier`` is the content of a result of another run that is still there.
@@ -35,6 +35,7 @@ class Outcome:
     content: Mapping[str, Any] | None = None
     reason: str = ""
     earlier: Mapping[str, Any] | None = None
+    place: str = ""
 
     @property
     def sentence(self) -> str:
@@ -53,7 +54,7 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome for ``--json``."""
-        return {"case": self.case, "status": self.status, "reason": self.reason, "result": self.content}
+        return {"case": self.case, "input": self.place, "status": self.status, "reason": self.reason, "result": self.content}
 
 
 def finding(content: Mapping[str, Any]) -> str:
@@ -105,12 +106,12 @@ def segment_cases(
     stop = Event()
 
     def work(case: CaseSource) -> Outcome:
-        return _segment_case(case, segmenter, output, overwrite, maps, stop)
+        return replace(_segment_case(case, segmenter, output, overwrite, maps, stop), place=case.place)
 
     outcomes = _overlapping(work, cases, min(AT_ONCE, segmenter.runtime.cpu_threads), stop)
     try:
         for _, outcome in zip(progress(cases), outcomes, strict=True):
-            table.add(outcome.case, outcome.status, outcome.content or outcome.earlier, outcome.reason)
+            table.add(outcome.case, outcome.status, outcome.content or outcome.earlier, outcome.reason, outcome.place)
             yield outcome
     finally:  # an interrupted run has its table too
         outcomes.close()

@@ -29,7 +29,7 @@ MAX_TILT_DEGREES = 40.0
 """Tilt from which thick slices show an anatomy that no training slice does."""
 
 SMALLEST_COVER = 0.75
-"""Share of FLAIR's grid that another sequence has to cover; beyond its own field of view it is dark."""
+"""Share of the head in a FLAIR that another sequence has to cover; beyond its own field of view it is dark."""
 
 INDEX, RIGHT, ANTERIOR, SUPERIOR = np.arange(3), *np.eye(3)
 
@@ -166,21 +166,22 @@ def radiological(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tup
 
 
 def resampled(
-    moving: NDArray[Any], moving_affine: NDArray[np.float64], affine: NDArray[np.float64], shape: tuple[int, int, int]
+    moving: NDArray[Any], moving_affine: NDArray[np.float64], affine: NDArray[np.float64], head: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], float]:
-    """Return another sequence ``(z, y, x)`` on a volume's grid, and the share of that grid which it covers.
+    """Return another sequence ``(z, y, x)`` on a volume's grid, and the share of the volume's *head* ``(z, y, x)`` which it covers.
 
     Linearly interpolated by the affines, smoothed first along axes on which the volume is coarser;
     beyond its own field of view it has its smallest value.
     """
+    shape = (head.shape[0], head.shape[1], head.shape[2])
     grid = AxialGrid(_snapped(np.linalg.inv(moving_affine) @ affine), shape, (moving.shape[0], moving.shape[1], moving.shape[2]), "")
     corner = np.array(moving.shape[::-1]) - 0.5
     low, covered = float(moving.min()), 0
     columns = np.stack(np.meshgrid(np.arange(shape[2]), np.arange(shape[1]), indexing="ij"), axis=-1).reshape(-1, 2)
     for z in range(shape[0]):
         points = np.c_[columns, np.full(len(columns), z)] @ grid.to_voxel[:3, :3].T + grid.to_voxel[:3, 3]
-        covered += int(((points >= -0.5) & (points <= corner)).all(axis=1).sum())
-    return grid.sample(moving, low), covered / float(np.prod(shape))
+        covered += int((((points >= -0.5) & (points <= corner)).all(axis=1) & head[z].ravel()).sum())
+    return grid.sample(moving, low), covered / np.count_nonzero(head)
 
 
 def _plane(affine: NDArray[np.float64], spacing: NDArray[np.float64]) -> str:

@@ -19,6 +19,9 @@ Windows = list[tuple[float, float]]
 PADDING_SHARE = 0.1
 """Share of voxels of exactly one value from which they are padding, not tissue."""
 
+NEGATIVE_PADDING_SHARE = 0.001
+"""Share from which a smallest value is padding if it is negative, as a scanner's -1024 is: a hundredth of it moves the window."""
+
 USUAL_DARK, MOST_DARK = 0.14, 0.4
 """The darkest hundredth of a brain on FLAIR in shares of its foreground's median: usually, and at most (88 patients: 0.14, up to 0.37)."""
 
@@ -104,6 +107,12 @@ def percentiles(values: NDArray[Any], *percents: float) -> list[float]:
     return [float(value) for value in below + (above - below) * (places % 1.0)]
 
 
+def rough_head(flair: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where the head roughly is in a FLAIR, wherever its padding lies; everywhere if it is all of one value."""
+    head = foreground(place_padding(flair))
+    return head if head.any() else ~head
+
+
 def _tame_mean(channel: NDArray[Any], usual: float) -> float:
     """Return the mean, without the say of a few voxels that lie far beyond all others (spikes, division by almost nothing)."""
     mean = float(channel.mean(dtype=np.float64))
@@ -117,9 +126,12 @@ def place_padding(channel: NDArray[Any]) -> NDArray[Any]:
 
     Scans that were scaled to zero mean within the brain have 0 around it, which is as bright as tissue; those that were shifted
     to positive values then have nothing between 0 and tissue. Padding is a 0, or a smallest value, that more than
-    :data:`PADDING_SHARE` of the voxels are, exactly: what a scanner measures never repeats itself like that.
+    :data:`PADDING_SHARE` of the voxels are, exactly: what a scanner measures never repeats itself like that. Of a negative one
+    :data:`NEGATIVE_PADDING_SHARE` is enough.
     """
-    padding = next((v for v in (0.0, float(channel.min())) if np.count_nonzero(channel == v) > PADDING_SHARE * channel.size), None)
+    lowest = float(channel.min())
+    shares = ((0.0, PADDING_SHARE), (lowest, NEGATIVE_PADDING_SHARE if lowest < 0.0 else PADDING_SHARE))
+    padding = next((value for value, share in shares if np.count_nonzero(channel == value) > share * channel.size), None)
     if padding is None or not (rest := channel[channel != padding]).size:
         return channel
     bright = rest[foreground(rest)]

@@ -17,7 +17,7 @@ from gliomask.io.naming import MapName
 from gliomask.measure import Lesion, Removed, lesions, measurements, remove_small
 from gliomask.models import ModelRecord
 from gliomask.postprocess import NEIGHBOUR_MM, final_mask, slice_distance_mm, without_small_parts
-from gliomask.preprocess import foreground, place_padding
+from gliomask.preprocess import rough_head
 from gliomask.quality import Quality
 from gliomask.volume import Volume
 
@@ -106,7 +106,7 @@ class Segmentation:
     @cached_property
     def _head(self) -> NDArray[np.bool_] | None:
         """Where the head is, ``(z, y, x)``; None where the patient's sides are not known."""
-        return foreground(place_padding(self.volume.flair)) if self.volume.oriented and self.volume.affine is not None else None
+        return rough_head(self.volume.flair) if self.volume.oriented and self.volume.affine is not None else None
 
     @cached_property
     def _axial(self) -> tuple[tuple[int, int, int], float, float]:

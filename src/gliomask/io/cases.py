@@ -54,7 +54,7 @@ def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
     An image or NIfTI file is a case. A folder that holds images is a case of its slices; every
     folder below it that holds images is another. Of a folder's NIfTI files, folders named after a
     sequence being one with what holds them, those that are FLAIR by their names are cases, or all where
-    none is. DICOM files below a folder are sorted by study, each being a case; images in or below
+    none is. DICOM files below a folder, or given one by one, are sorted by study, each being a case; images in or below
     a folder of a study's own are its previews. A BIDS dataset's cases, wherever it lies below a
     folder, are its FLAIR images. A zip is what it holds, wherever it lies. Reference masks
     (``*_mask.*``), hidden folders, folders of earlier results and derivatives are passed over; what
@@ -67,15 +67,19 @@ def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
         A single input does not exist, is a mask or of an unknown kind, or holds no case.
     """
     found: list[CaseSource] = []
+    loose = [path for path in inputs if _is_loose_dicom(path)] if len(inputs) > 1 else []  # as a shell's study/* gives them
     for path in inputs:
         try:
             if len(inputs) > 1 and path.is_file() and is_mask(path):
                 continue  # a shell's *.png brings the masks too
-            found.extend(_cases_in_folder(path) if path.is_dir() else _cases_of_file(path))
+            if path in loose[1:]:
+                continue
+            cases = _cases_of_dicom(loose) if path in loose else _cases_in_folder(path) if path.is_dir() else _cases_of_file(path)
+            found.extend(_placed(cases, path))
         except (GliomaskError, OSError) as error:
             if len(inputs) == 1:
                 raise
-            found.append(_failed(path, error))
+            found.extend(_placed([_failed(path, error)], path))
     if not found:
         raise InputError(f"{inputs[0]} and the other inputs are reference masks by their names (*_mask.*). Give the slices.")
     return _with_unique_names(found)
@@ -206,11 +210,40 @@ def _cases_of_file(path: Path) -> list[CaseSource]:
     if path.stat().st_size == 0:
         raise InputError(f"{path}: empty (0 bytes). Export it again.")
     if is_dicom(path):
-        found = find_dicom([path], path)
-        return _cases_or_problem(path, [*found.studies, *found.reports], found.failed)
+        return _cases_of_dicom([path])
     if is_other_format(path):
         raise InputError(f"{path}: {OTHER_FORMAT}")
     raise InputError(f"{path}: unknown kind of file. Expected {KINDS}, or a folder.")
+
+
+def _is_loose_dicom(path: Path) -> bool:
+    """Return whether an input is a DICOM file by itself."""
+    try:
+        return path.is_file() and path.name.upper() != "DICOMDIR" and not (is_image(path) or is_nifti(path)) and is_dicom(path)
+    except (GliomaskError, OSError):
+        return False
+
+
+def _cases_of_dicom(files: Sequence[Path]) -> list[CaseSource]:
+    """Return the cases that DICOM files stand for; a single one names its case itself."""
+    given = files[0] if len(files) == 1 else Path(os.path.commonpath([file.parent for file in files]))
+    found = find_dicom(files, given)
+    return _cases_or_problem(given, with_reports(found.studies, found.reports), found.failed)
+
+
+def _placed(cases: Sequence[CaseSource], given: Path) -> list[CaseSource]:
+    """Return the cases with where they lie; several DICOM studies of one folder by their first files."""
+    try:
+        base = given if given.is_dir() else given.parent
+    except OSError:  # in a closed folder
+        base = given.parent
+    times = Counter(case.path for case in cases)
+    placed = []
+    for case in cases:
+        path = case.path / case.files[0].name if times[case.path] > 1 and case.files else case.path
+        below = path.relative_to(base) if path.is_relative_to(base) else Path(path.name)
+        placed.append(replace(case, place=printable(Path(folder_name(base), below).as_posix())))
+    return placed
 
 
 def _cases_in_folder(root: Path) -> list[CaseSource]:

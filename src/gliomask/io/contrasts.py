@@ -12,6 +12,7 @@ from gliomask.io.frames import Stack
 from gliomask.io.headers import Header
 from gliomask.io.naming import is_named_post
 from gliomask.io.series import NAMED_T1, Series, is_map, preference
+from gliomask.preprocess import rough_head
 from gliomask.volume import CHANNELS
 
 LONGEST_T1_ECHO_MS = 30.0
@@ -48,7 +49,9 @@ def with_t1(
         T1, FLAIR standing in for one that is missing. A T1 that cannot be used is told in the notes.
     """
     notes: list[str] = []
-    pre, post = (_first_that_fits(_candidates(chosen, found, after), flair.shape, stack, read, notes) for after in (False, True))
+    candidates = [_candidates(chosen, found, after) for after in (False, True)]
+    head = rough_head(flair) if any(candidates) else np.empty(0, np.bool_)
+    pre, post = (_first_that_fits(series, head, stack, read, notes) for series in candidates)
     if pre is None and post is None:
         return flair[..., None], tuple(notes)
     for name, t1 in ((CHANNELS[0], pre), (CHANNELS[2], post)):
@@ -66,18 +69,18 @@ def _candidates(chosen: Series, found: Sequence[Series], post: bool) -> list[Ser
 
 
 def _first_that_fits(
-    candidates: Sequence[Series], shape: tuple[int, ...], stack: Stack, read: Reader, notes: list[str]
+    candidates: Sequence[Series], head: NDArray[np.bool_], stack: Stack, read: Reader, notes: list[str]
 ) -> NDArray[np.float32] | None:
-    """Return the first series that can be read and covers the FLAIR, on its grid; which it is, and why others are not, goes to *notes*."""
+    """Return the first series that can be read and covers the head, on the FLAIR's grid; which, and why not others, goes to *notes*."""
     for series in candidates:
         try:
             voxels, own = read(series)
         except InputError as error:
             notes.append(f"not used: {series} ({_without_folders(str(error), series)})")
             continue
-        moved, covered = _on_grid(voxels, own.affine, stack.affine, shape)
+        moved, covered = _on_grid(voxels, own.affine, stack.affine, head)
         if covered < SMALLEST_COVER:
-            notes.append(f"not used: {series} (reaches {covered:.0%} of the FLAIR's field of view)")
+            notes.append(f"not used: {series} (reaches {covered:.0%} of the head in the FLAIR)")
             continue
         notes.append(f"{CHANNELS[2] if is_post_contrast(series.first) else CHANNELS[0]}: {series}")
         return moved
@@ -96,12 +99,12 @@ def _without_folders(message: str, series: Series) -> str:
 
 
 def _on_grid(
-    voxels: NDArray[Any], own: NDArray[np.float64], affine: NDArray[np.float64], shape: tuple[int, ...]
+    voxels: NDArray[Any], own: NDArray[np.float64], affine: NDArray[np.float64], head: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], float]:
-    """Return voxels on another grid, and the share of it that they cover; on the same grid they are copied."""
-    if voxels.shape == shape and np.allclose(np.linalg.solve(own, affine), np.eye(4), atol=SAME_GRID):
+    """Return voxels on the grid of a *head*, and the share of it that they cover; on the same grid they are copied."""
+    if voxels.shape == head.shape and np.allclose(np.linalg.solve(own, affine), np.eye(4), atol=SAME_GRID):
         return voxels.astype(np.float32), 1.0
-    return resampled(voxels, own, affine, (shape[0], shape[1], shape[2]))
+    return resampled(voxels, own, affine, head)
 
 
 def is_t1(header: Header) -> bool:

@@ -129,7 +129,7 @@ def _read_series(series: Series, source: Path, max_pixels: int) -> tuple[NDArray
     stack = stack_of([header.file for header in series.headers], scaled, source)
     values = scaled if any((f.slope, f.intercept) != (1.0, 0.0) for f in stack.frames) else stored
     voxels = np.stack([values(frame) for frame in stack.frames])
-    if text(stack.frames[0].dataset, "PhotometricInterpretation") == "MONOCHROME1":  # shows low values bright
+    if _is_inverted(stack.frames[0]):
         voxels = (float(voxels.max()) + float(voxels.min()) - voxels).astype(voxels.dtype)
     return voxels, stack
 
@@ -147,7 +147,7 @@ def _check_size(series: Series, source: Path, max_pixels: int) -> None:
 
 
 def _without_padding(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
-    """Return a frame's pixels with those that its header says are padding as dark as the darkest other, unless they are darker.
+    """Return a frame's pixels with those that its header says are padding shown as dark as the darkest other, unless they are darker.
 
     Pixel Padding Value and Pixel Padding Range Limit, DICOM PS3.3 C.7.5.1.1.2: what a scanner or a program put where nothing was
     measured, which may be brighter than all tissue.
@@ -158,9 +158,18 @@ def _without_padding(stored: NDArray[Any], frame: Frame) -> NDArray[Any]:
     limit = number(frame.dataset, "PixelPaddingRangeLimit")
     low, high = sorted((value, value if limit is None else limit))
     padding = (stored >= low) & (stored <= high)
-    if not padding.any() or padding.all() or low <= (darkest := stored[~padding].min()):
+    if not padding.any() or padding.all():
         return stored
-    return np.where(padding, darkest, stored)
+    rest = stored[~padding]
+    inverted = _is_inverted(frame)
+    darkest = rest.max() if inverted else rest.min()
+    is_darker = high >= darkest if inverted else low <= darkest
+    return stored if is_darker else np.where(padding, darkest, stored)
+
+
+def _is_inverted(frame: Frame) -> bool:
+    """Return whether low values are shown bright."""
+    return text(frame.dataset, "PhotometricInterpretation") == "MONOCHROME1"
 
 
 def _scaled(stored: NDArray[Any], frame: Frame, source: Path) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from gliomask.io.access import check_opens
 from gliomask.io.images import MAX_LABELS, MAX_PIXELS
 from gliomask.io.silence import unwarned
 from gliomask.io.writing import atomic_path
+from gliomask.preprocess import rough_head
 from gliomask.volume import CHANNELS, Volume, checked_affine
 
 MAX_SLICES = 2048
@@ -93,9 +94,8 @@ def read_nifti(
     if 1 in array.shape:
         thickness = np.linalg.norm(affine[:3, array.shape[::-1].index(1)])
         notes.append(f"one slice only, taken as {thickness:g} mm thick")
-    sequences = [
-        _sequence(p, role, array, affine, path, strict, notes, max_pixels) for p, role in ((pre, CHANNELS[0]), (post, CHANNELS[2]))
-    ]
+    head = rough_head(array) if pre or post else np.empty(0, np.bool_)
+    sequences = [_sequence(p, role, head, affine, path, strict, notes, max_pixels) for p, role in ((pre, CHANNELS[0]), (post, CHANNELS[2]))]
     if any(sequence is not None for sequence in sequences):
         before, after = (array.astype(np.float32) if s is None else s for s in sequences)
         voxels = np.stack([before, array.astype(np.float32), after], axis=-1)
@@ -308,7 +308,7 @@ def _check_is_no_mask(path: Path, array: NDArray[Any]) -> None:
 def _sequence(
     path: Path | None,
     role: str,
-    flair: NDArray[Any],
+    head: NDArray[np.bool_],
     affine: NDArray[np.float64],
     flair_path: Path,
     strict: bool,
@@ -322,11 +322,10 @@ def _sequence(
         image, array = _loaded(path, max_pixels)
         _check_finite(path, array)
         _check_is_no_mask(path, array)
-        shape = (flair.shape[0], flair.shape[1], flair.shape[2])
-        moved, covered = resampled(array, _affine_mm(path, image), affine, shape)
+        moved, covered = resampled(array, _affine_mm(path, image), affine, head)
         if covered < SMALLEST_COVER:
             raise InputError(
-                f"{path}: covers {covered:.0%} of {flair_path.name} by its affine; expected the same head in the same space. "
+                f"{path}: covers {covered:.0%} of the head in {flair_path.name} by its affine; expected the same head in the same space. "
                 "Register it first."
             )
     except InputError as error:
@@ -334,5 +333,5 @@ def _sequence(
             raise
         notes.append(f"{role} not used. {str(error).replace(str(path), path.name)}")
         return None
-    notes.append(f"{role}: {path.name}, resampled onto the FLAIR, of which it covers {covered:.0%}")
+    notes.append(f"{role}: {path.name}, resampled onto the FLAIR, of whose head it covers {covered:.0%}")
     return moved

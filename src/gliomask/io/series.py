@@ -27,6 +27,9 @@ NAMED_MAP = re.compile(
 MAP_TYPES = {"ADC", "TRACEW", "FA", "DIFFUSION", "SUBTRACT", "SUBTRACTION", "CBF", "CBV", "MTT", "TTP", "MIP", "PROJECTION IMAGE"}
 """Values of ImageType that name a derived map rather than an image of the anatomy."""
 
+FEWEST_SLICES = 10
+"""Slices of a head: thick ones are 18 or more, a series of fewer was given up or shows a part."""
+
 DICOMDIR_STORAGE = "1.2.840.10008.1.3.10"
 """SOP class Media Storage Directory Storage."""
 
@@ -99,7 +102,7 @@ def kind_of(header: Header) -> str:
         return "non-image object"
     if modality not in ("", "MR"):
         return f"{modality} image"
-    if "LOCALIZER" in header.image_type or NAMED_LOCALIZER.search(header.words):
+    if "LOCALIZER" in header.image_type or (NAMED_LOCALIZER.search(header.words) and not is_flair(header)):
         return "localizer"
     if "MOSAIC" in header.image_type:  # Siemens puts a volume's slices side by side; the position is none of theirs
         return "mosaic image"
@@ -226,9 +229,9 @@ def _called_flair(header: Header) -> bool:
     return bool(NAMED_FLAIR.search(header.words) or (silent and NAMED_FLAIR.search(header.protocol)))
 
 
-def preference(series: Series) -> tuple[bool, bool, int]:
-    """Return a sort key, the best first: original before derived, axial before others, then more slices."""
-    return (series.derived, series.first.plane != "axial", -series.slices)
+def preference(series: Series) -> tuple[bool, bool, bool, int]:
+    """Return a sort key, the best first: whole heads before parts, original before derived, axial before others, then more slices."""
+    return (series.slices < FEWEST_SLICES, series.derived, series.first.plane != "axial", -series.slices)
 
 
 def flair_series(all_series: Sequence[Series]) -> list[Series]:
@@ -277,16 +280,25 @@ def _wanted(all_series: Sequence[Series], wanted: str, source: Path) -> Series:
 
 def listing(all_series: Sequence[Series]) -> str:
     """Return the series as a list in one line."""
-    return "; ".join(map(str, all_series)) or "no MR series"
+    return "; ".join(_distinct(all_series)) or "no MR series"
 
 
 def called(all_series: Sequence[Series]) -> dict[str, str]:
     """Return what the series are called, by UID."""
-    return {series.first.series: str(series) for series in all_series}
+    return dict(zip((series.first.series for series in all_series), _distinct(all_series), strict=True))
+
+
+def _distinct(all_series: Sequence[Series]) -> list[str]:
+    """Return what the series are called, with the UID where neither number nor description tells which of them is meant."""
+    names = [(series.first.number, series.first.description) for series in all_series]
+    unclear = {name for name, times in Counter(names).items() if times > 1 or name == (None, "")}
+    return [f"{s} ({s.first.series})" if name in unclear and s.first.series else str(s) for s, name in zip(all_series, names, strict=True)]
 
 
 def _reason(chosen: Series, other: Series) -> str:
     """Return why the chosen series was preferred to another."""
+    if other.slices < FEWEST_SLICES <= chosen.slices:
+        return "only a part of a head"
     if other.derived and not chosen.derived:
         return "derived"
     if other.first.plane != chosen.first.plane and chosen.first.plane == "axial":

@@ -39,6 +39,8 @@ class CaseSource:
         What is to be told of the files beside it, for the volume's notes.
     max_pixels
         Most pixels that are read of the case; None is what its reader allows.
+    place
+        Where it lies, from the folder on that was given or holds the file that was; empty for uploads.
     holder
         Keeps what was unpacked from an archive for as long as the case is in use.
     """
@@ -54,6 +56,7 @@ class CaseSource:
     bids: tuple[Path, Path] | None = None
     notes: tuple[str, ...] = ()
     max_pixels: int | None = None
+    place: str = ""
     holder: object = field(default=None, repr=False, compare=False)
 
     @property

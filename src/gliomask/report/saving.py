@@ -36,7 +36,7 @@ WRITE_EVERY_S = 2.0  # the whole table is rewritten each time, which thousands o
 MASK_CHANGED = "the mask has been changed since; what is told here is of the mask as it was. For the one that is there: gliomask measure"
 SATELLITES_LISTED = 5  # the largest of the lesions that are left out, for somebody to look at; the rest are specks
 COLUMNS = (
-    "case", "status", "found", "slices", "slices_with_tumour", "area_pixels", "volume_ml", "lesions", "satellites",
+    "case", "input", "status", "found", "slices", "slices_with_tumour", "area_pixels", "volume_ml", "lesions", "satellites",
     "longest_axial_diameter_mm", "perpendicular_mm", "max_probability", "expected_dice", "expected_dice_low", "expected_dice_high",
     "model", "threshold", "all_lesions", "min_lesion_ml", "seconds", "reason",
 )  # fmt: skip
@@ -248,10 +248,12 @@ class CasesTable:
         if path.exists():
             _rows_of(path)
 
-    def add(self, case: str, status: str, content: Mapping[str, Any] | None = None, reason: str = "") -> None:
-        """Set a case's row from its ``result.json`` content, or from why there is none; the file follows within seconds."""
+    def add(self, case: str, status: str, content: Mapping[str, Any] | None = None, reason: str = "", place: str = "") -> None:
+        """Set a case's row: where it lies, and its ``result.json`` content or why there is none. The file follows within seconds."""
         row = _row(content) if content else {}
-        self._rows[case] = {key: str(value) for key, value in (row | {"case": case, "status": status, "reason": reason}).items()}
+        self._rows[case] = {
+            key: str(value) for key, value in (row | {"case": case, "input": place, "status": status, "reason": reason}).items()
+        }
         if time.monotonic() - self._written > WRITE_EVERY_S:
             self.write()
 
