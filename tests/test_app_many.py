@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -294,6 +295,37 @@ class TestMaskUploads:
         theirs = zipped("theirs.zip", {"p1/s_mask.png": png(8), "p2/s_mask.png": png(8)})
         evaluation = mask_uploads.evaluate_uploads([mine], [theirs])
         assert [(p.name, round(p.values()["dice"], 2)) for p in evaluation.patients] == [("p1", 0.78), ("p2", 1.0)]
+
+    def test_archives_of_single_patients_are_patients(self) -> None:
+        def side(kind: str, *, folders: bool) -> list[Sent]:
+            inside = {name: f"{name}/" if folders else "" for name in ("ana", "ben")}
+            sides = {"ana": (10, 8), "ben": (8, 8)}
+            return [zipped(f"{n}.zip", {f"{f}{z}_mask.png": png(sides[n][kind == "theirs"]) for z in (1, 2)}) for n, f in inside.items()]
+
+        for folders in (True, False):
+            evaluation = mask_uploads.evaluate_uploads(side("mine", folders=folders), side("theirs", folders=folders))
+            assert [(p.name, round(p.values()["dice"], 2)) for p in evaluation.patients] == [("ana", 0.78), ("ben", 1.0)]
+
+    def test_folders_count_on_both_sides_or_on_none(self) -> None:
+        mask = nifti(square((3, 30, 30), 1, 4, 4, 10))
+        mine, theirs = zipped("mine.zip", {"p1/seg.nii": mask}), zipped("theirs.zip", {f"{p}/seg.nii": mask for p in ("p1", "p2")})
+        with pytest.raises(InputError, match=r"^1 reference mask has no predicted mask of the same name: p2/seg\.nii\."):
+            mask_uploads.evaluate_uploads([mine], [theirs])
+        (one,) = mask_uploads.evaluate_uploads(
+            [zipped("m.zip", {"out/1.png": png(10)})], [zipped("t.zip", {"ref/1_mask.png": png(8)})]
+        ).patients
+        assert (one.name, one.counts.tp) == ("slices", 64)
+
+    def test_names_are_the_same_however_their_letters_are_stored(self) -> None:
+        mask = nifti(square((3, 30, 30), 1, 4, 4, 10))
+        names = (unicodedata.normalize(form, "Müller_seg.nii") for form in ("NFC", "NFD"))
+        (one,) = mask_uploads.evaluate_uploads(*([Sent(name, mask)] for name in names)).patients
+        assert one.name == "Müller"
+
+    def test_folders_of_results_are_scored_as_on_the_command_line(self) -> None:
+        mask = nifti(square((3, 30, 30), 1, 4, 4, 10))
+        sides = [zipped("r.zip", {f"{p}/{p}_mask.nii": mask for p in "ab"} | {f"{p}/overlay.png": png(3) for p in "ab"}) for _ in range(2)]
+        assert [p.name for p in mask_uploads.evaluate_uploads(sides[:1], sides[1:]).patients] == ["a", "b"]
 
     def test_nifti_is_paired_by_name_and_measured_in_mm(self) -> None:
         mask, reference = square((3, 30, 30), 1, 4, 4, 10), square((3, 30, 30), 1, 4, 4, 8)

@@ -349,7 +349,8 @@ class TestDesk:
             Sent("a_mask.png", image(phantom.voxels[LESION])),
             Sent("head.png", image(phantom.voxels[LESION])),
         ]
-        assert desk.receive(sent) == []
+        desk.receive(sent)
+        assert desk.problems == []
         assert states(desk) == {**dict.fromkeys(("empty", "cut", "broken", "notes", "a_mask"), "failed"), "head": "done"}
         for case, name in zip(desk.cases.values(), ("empty.png", "cut.nii.gz", "broken.zip", "notes.txt", "a_mask.png"), strict=False):
             assert case.problem.startswith(f"{name}: "), case.problem
@@ -390,11 +391,29 @@ class TestDesk:
         monkeypatch.setattr(desks, "MAX_PIXELS", 2**10)
         monkeypatch.setattr(desks, "MAX_SESSION_MB", 1)
         sent = [Sent("vast.png", bytes(2**21)), *(Sent(f"{n}.png", content) for n in "abcd")]
-        problems = desk.receive(sent)
+        desk.receive(sent)
+        problems = desk.problems
         assert problems[0] == "Only the first 4 of 5 files were taken. Pack the others into a zip."
         assert [problem.partition(":")[0] for problem in problems[1:]] == ["vast.png", "c"]
         assert states(desk) == {"a": "failed", "b": "failed"}
         assert "too large" in desk.cases["1"].problem
+
+    def test_cases_that_find_no_room_are_told_and_a_volume_stays_whole(
+        self, desk: Desk, phantom: Volume, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(desks, "MAX_CASES", 3)
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name in "pqr":
+                archive.writestr(f"{name}/1.png", image(phantom.voxels[LESION]))
+        slices = [Sent(f"head_{z}.png", image(phantom.voxels[z])) for z in (4, 5, 6, 7)]
+        desk.receive([*slices, Sent("many.zip", packed.getvalue())])
+        assert states(desk) == {"head": "done", "p": "done", "q": "done"}
+        full = "since at most 3 cases fit on this page. Remove some, or use the command line."
+        assert desk.problems == [f"many: 1 of its 3 cases not taken, {full}"]
+        desk.take_apart("1")
+        assert desk.problems[1:] == [f"head: not taken apart into 4 cases, {full}"]
+        assert desk.may_take_apart("1") and states(desk) == {"head": "done", "p": "done", "q": "done"}
 
     def test_zip_that_unpacks_to_more_than_there_is_room_for(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         packed = io.BytesIO()
@@ -420,23 +439,25 @@ class TestDesk:
         content = image(phantom.voxels[LESION])
         disk = Disk(len(content) + 100)
         first, second = (Desk(room, Keep(9, 10**9), disk) for _ in range(2))
-        assert first.receive([Sent("a.png", content)]) == []
-        assert second.receive([Sent("b.png", content)]) == [
+        first.receive([Sent("a.png", content)])
+        assert first.problems == []
+        second.receive([Sent("b.png", content)])
+        assert second.problems == [
             "b.png: not taken, since this page is full with the files of all its visitors. Try again in a while, or run gliomask yourself."
         ]
         states(first)
         del first
         until(lambda: gc.collect() >= 0 and disk.taken == 0)
-        assert second.receive([Sent("b.png", content)]) == []
+        second.receive([Sent("b.png", content)])
+        assert second.problems == []
 
     def test_full_disk_is_told(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(desks.shutil, "copyfileobj", full)
-        assert desk.receive([Sent("a.png", b"1")]) == [
-            "a.png: not taken, since the computer that runs this page has no room left on its disk."
-        ]
+        desk.receive([Sent("a.png", b"1")])
+        assert desk.problems == ["a.png: not taken, since the computer that runs this page has no room left on its disk."]
         assert desk.cases == {}
 
 
@@ -740,6 +761,7 @@ class TestWording:
 
     def test_area_of_a_slice_is_in_square_centimetres_where_a_pixel_has_a_size(self) -> None:
         assert area_phrases((0, 200), 2.0) == ["nothing marked", "4.0 cm² marked"]
+        assert area_phrases((0, 4), 1.0) == ["nothing marked", "under 0.1 cm² marked"]
         assert area_phrases((0, 1), None) == ["nothing marked", "1 pixel marked"]
 
     def test_stored_names_and_folders_are_restored(self) -> None:

@@ -48,7 +48,8 @@ def show(desk: Desk, number: str) -> None:
 def _show(desk: Desk, number: str) -> None:
     found = desk.found(number) if number in desk.cases else None
     if found is None:
-        st.info("Its result had to make room for others and is computed again.", icon=":material/hourglass_empty:")
+        if number in desk.cases:  # its result had to make room for others and is computed again: the whole page shows how far it is
+            st.rerun()
         return
     sentence, stage, controls = st.container(), st.container(), st.container()
     with controls:
@@ -133,6 +134,7 @@ def _draw(desk: Desk, number: str, found: Found, cut: Segmentation, summary: Sum
         window=settings.window,
         view=settings.view,
         focus=focus(scene.probability, found.result.model.threshold),
+        oriented=found.result.volume.oriented and found.result.volume.affine is not None,
         areas=area_phrases(summary.areas, pixel_mm2),
         thumbnails=_thumbnails(scene, cut, summary),
         legend=_legend(found, settings.mark),

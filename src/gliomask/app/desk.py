@@ -49,6 +49,7 @@ class Desk:
         self._disk = Disk(MAX_TOTAL_MB * 2**20) if disk is None else disk
         self._bytes = 0
         self.cases: dict[str, Case] = {}
+        self.problems: list[str] = []
         self._groups: dict[str, Group] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="gliomask-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
@@ -66,9 +67,12 @@ class Desk:
             self._begin(self.cases[SAMPLE])
         return SAMPLE
 
-    def receive(self, uploads: Sequence[Upload]) -> list[str]:
-        """Take files in and begin with their cases; return sentences on what was not taken."""
-        problems = []
+    def receive(self, uploads: Sequence[Upload]) -> None:
+        """Take files in and begin with their cases.
+
+        ``problems`` has sentences on what is not taken, also of archives when they are looked into.
+        """
+        self.problems = problems = []
         if len(uploads) > MAX_FILES:
             problems.append(f"Only the first {MAX_FILES:,} of {len(uploads):,} files were taken. Pack the others into a zip.")
         batch = self._new_folder()
@@ -88,10 +92,9 @@ class Desk:
                 files.append(Received(name, path))
         for group in _grouped(files):
             if len(self.cases) >= MAX_CASES:
-                problems.append(f"{group.name}: not taken, since {MAX_CASES} cases are here already. Remove some, or use the command line.")
+                problems.append(f"{group.name}: not taken, since {_full()}")
                 continue
             self._open(group)
-        return problems
 
     def take(self, size: int) -> None:
         """Count *size* bytes more on the disk; they stay until the session ends.
@@ -108,10 +111,13 @@ class Desk:
         self._bytes += size
 
     def take_apart(self, number: str) -> None:
-        """Make each slice of a volume a case of its own."""
-        group = self._groups.pop(number)
-        del self.cases[number]
-        for single in singles(group)[: MAX_CASES - len(self.cases)]:
+        """Make each slice of a volume a case of its own, where there is room for all."""
+        slices = singles(self._groups[number])
+        if len(self.cases) - 1 + len(slices) > MAX_CASES:
+            self.problems.append(f"{self.cases[number].name}: not taken apart into {len(slices)} cases, since {_full()}")
+            return
+        self.remove(number)
+        for single in slices:
             self._open(single)
 
     def may_take_apart(self, number: str) -> bool:
@@ -176,7 +182,10 @@ class Desk:
         if whole is None:
             return
         cases = []
-        for place, source in enumerate(sources[: MAX_CASES - len(self.cases) + 1]):
+        room = MAX_CASES - len(self.cases) + 1
+        if len(sources) > room:
+            self.problems.append(f"{whole.name}: {len(sources) - room} of its {len(sources)} cases not taken, since {_full()}")
+        for place, source in enumerate(sources[:room]):
             name = whole.name if len(sources) == 1 else self._unused(clean_name(whole.names.restore(source.name)))
             inner = Case(number if place == 0 else f"{number}.{place + 1}", name, replace(source, max_pixels=MAX_PIXELS), whole.names)
             cases.append(inner)
@@ -193,6 +202,11 @@ class Desk:
 
     def _new_folder(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self._folder))
+
+
+def _full() -> str:
+    """Return why no more cases are taken."""
+    return f"at most {MAX_CASES} cases fit on this page. Remove some, or use the command line."
 
 
 def _from_start(upload: Upload) -> BinaryIO:

@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -15,7 +15,7 @@ from gliomask.app.uploads import clean_name, image_header
 from gliomask.errors import InputError
 from gliomask.evaluation import Evaluation
 from gliomask.evaluation.mask_pictures import ScanOf, scan_among
-from gliomask.evaluation.masks import MaskKey, draw_pairs, pair_masks, score_pairs
+from gliomask.evaluation.masks import MaskKey, draw_pairs, holds_nifti, pair_masks, score_pairs
 from gliomask.io.archives import extracted
 from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, is_nifti, is_zip, natural_key, numbered, stem_of
 
@@ -50,9 +50,10 @@ class Named:
 def evaluate_uploads(predicted: "Sequence[Upload]", reference: "Sequence[Upload]") -> Evaluation:
     """Return the scores of uploaded masks against uploaded reference masks, as ``gliomask evaluate --reference-masks`` does.
 
-    Images or NIfTI; what *reference* holds decides. Images that differ by a last number are a patient's slices, unless an
-    archive has them in folders, which then are the patients. Scans that were uploaded with masks are shown under their outlines, if
-    they are named as it says at :func:`~gliomask.evaluation.mask_pictures.scan_among`. Nothing of it all stays on the disk.
+    Images or NIfTI; what *reference* holds decides. Images that differ by a last number are a patient's slices, unless
+    archives have them in several folders, or there are several archives: these are the patients then. Scans that were
+    uploaded with masks are shown under their outlines, if they are named as it says at
+    :func:`~gliomask.evaluation.mask_pictures.scan_among`. Nothing of it all stays on the disk.
 
     Raises
     ------
@@ -68,12 +69,17 @@ def evaluate_uploads(predicted: "Sequence[Upload]", reference: "Sequence[Upload]
                 stored[side] = _received(uploads, folder)
             return _evaluated(stored["predicted"], stored["reference"])
         except InputError as error:
-            names = {str(file.path): file.name for files in stored.values() for file in files}
+            names = {str(file.path): str(file.owners) for files in stored.values() for file in files}
             raise InputError(_in_owners_words(str(error), names)) from error
 
 
 def _evaluated(predicted: Sequence[Named], reference: Sequence[Named]) -> Evaluation:
-    images = any(is_image(Path(file.name)) for file in masks_among(reference, nifti=False))
+    if all(len({file.folder for file in side}) <= 1 for side in (predicted, reference)):
+        # One folder around everything says nothing: the masks in it are told apart by their own names.
+        predicted, reference = ([replace(file, folder="") for file in side] for side in (predicted, reference))
+    if not any(is_nifti(Path(file.name)) or is_image(Path(file.name)) for file in reference):
+        raise InputError("Among the reference masks is no NIfTI file and no image.")
+    images = not holds_nifti(Path("Reference masks"), [file.owners for file in reference])
     mine, theirs = (keyed(masks_among(files, nifti=not images), nifti=not images) for files in (predicted, reference))
     for side, masks in (("reference", theirs), ("predicted", mine)):
         if not masks:
@@ -81,7 +87,7 @@ def _evaluated(predicted: Sequence[Named], reference: Sequence[Named]) -> Evalua
                 f"Among the {side} masks is no {'image' if images else 'NIfTI file'}. Give both sides as the same kind of file."
             )
     partners = pair_masks(mine, theirs)
-    if missing := [file.name for key, file in theirs.items() if key not in partners]:
+    if missing := [str(file.owners) for key, file in theirs.items() if key not in partners]:
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise InputError(
             f"{len(missing)} reference mask{'s have' if len(missing) > 1 else ' has'} no predicted mask of the same name: "
@@ -138,9 +144,10 @@ def keyed(files: Iterable[Named], *, nifti: bool) -> dict[MaskKey, Named]:
     masks: dict[MaskKey, Named] = {}
     for file in sorted(files, key=lambda f: natural_key(f"{f.folder}/{f.name}")):
         stem = MASK_SUFFIX.sub("", stem_of(Path(file.name)))
-        folder = file.folder or ("" if nifti else numbered(stem)[0])
+        folder = file.folder or ("" if nifti else numbered(stem)[0] or "slices")
         if (folder, stem) in masks:
-            raise InputError(f"{file.name} and {masks[folder, stem].name} are of the same name. Give one mask for each scan or slice.")
+            other = masks[folder, stem]
+            raise InputError(f"{file.owners} and {other.owners} are of the same name. Give one mask for each scan or slice.")
         masks[folder, stem] = file
     return masks
 
@@ -162,7 +169,8 @@ def _received(uploads: "Sequence[Upload]", folder: Path) -> list[Named]:
         with path.open("xb") as file:
             shutil.copyfileobj(_from_start(upload), file)
         if is_zip(Path(upload.name)):
-            inside = _unpacked(path, folder, len(files) + 1, room)
+            alone = sum(is_zip(Path(other.name)) for other in uploads) == 1
+            inside = _unpacked(path, folder, len(files) + 1, room, "" if alone else stem_of(Path(clean_name(upload.name))))
             room -= sum(file.path.stat().st_size for file in inside)
             files += inside
             _check_bounds(len(files), room)
@@ -177,8 +185,8 @@ def _check_bounds(files: int, room: int) -> None:
         raise InputError(f"At most {MAX_FILES:,} files of {MAX_SESSION_MB} MB in all are scored here. Use the command line for more.")
 
 
-def _unpacked(archive: Path, folder: Path, first: int, room: int) -> list[Named]:
-    """Store the images and NIfTI files of an archive.
+def _unpacked(archive: Path, folder: Path, first: int, room: int, name: str) -> list[Named]:
+    """Store the images and NIfTI files of an archive, whose *name* is the folder of those that lie in none.
 
     Raises
     ------
@@ -197,11 +205,9 @@ def _unpacked(archive: Path, folder: Path, first: int, room: int) -> list[Named]
             inside = path.parent.relative_to(unpacked)
             target = _place(folder, first + len(files), path.name)
             shutil.move(path, target)
-            files.append(Named(clean_name(inside.name) if inside.name else "", clean_name(path.name), target))
+            files.append(Named(clean_name(inside.name) if inside.name else name, clean_name(path.name), target))
     archive.unlink()
-    folders = {file.folder for file in files}
-    # One folder around everything says nothing: the masks in it are told apart by their own names.
-    return [Named("", file.name, file.path) for file in files] if len(folders) == 1 else files
+    return files
 
 
 def _place(folder: Path, number: int, name: str) -> Path:

@@ -66,13 +66,13 @@ def _ask(desk: Desk, *, first: bool) -> None:
     if files:
         before = set(desk.cases)
         with st.spinner("Taking the files in…"):
-            st.session_state["problems"] = desk.receive(files)
+            desk.receive(files)
             shared.forget_uploads(files)
         if before:  # who adds a scan to others, or to the sample, wants to see it
             _show_added([case for number, case in desk.cases.items() if number not in before])
         st.session_state["generation"] = generation + 1
         st.rerun()
-    for problem in st.session_state.get("problems", ()):
+    for problem in desk.problems:
         box.warning(plain(problem))
     if first:
         box.caption(

@@ -1,6 +1,7 @@
 """Uploaded files sorted into cases by their names and first bytes; what a file was called never becomes a path."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -66,7 +67,8 @@ def clean_name(name: str) -> str:
     >>> clean_name("../head: 1.png")
     'head_ 1.png'
     """
-    last = " ".join(PurePosixPath(name.replace("\\", "/")).name.split())
+    composed = unicodedata.normalize("NFC", name)  # macOS takes letters with accents apart
+    last = " ".join(PurePosixPath(composed.replace("\\", "/")).name.split())
     return re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", last)[-120:].lstrip(".") or "file"
 
 

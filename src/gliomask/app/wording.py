@@ -125,7 +125,11 @@ def area_phrases(areas: Sequence[int], area_mm2: float | None) -> list[str]:
     """Return for each axial slice what is marked in it, in square centimetres where a pixel's area is known."""
     if area_mm2 is None:
         return [f"{counted(area, 'pixel')} marked" if area else "nothing marked" for area in areas]
-    return [f"{area * area_mm2 / 100:.1f} cm² marked" if area else "nothing marked" for area in areas]
+    return [f"{_cm2(area * area_mm2 / 100)} marked" if area else "nothing marked" for area in areas]
+
+
+def _cm2(area: float) -> str:
+    return f"{area:.1f} cm²" if area >= 0.05 else "under 0.1 cm²"
 
 
 def measured(content: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -161,6 +165,8 @@ def cautions(result: Segmentation, found: bool) -> list[str]:
         sentences.append(f"{left_out}. Most such marks are false; All lesions shows them.")
     if result.measurements["touches_border"]:
         sentences.append("The outline reaches the border of the scan, so that part of the abnormality may lie outside.")
+    if not result.volume.oriented:
+        sentences.append("Nothing in the file tells the patient's left from right: the picture may be mirrored.")
     if result.volume.affine is None:
         several = ", and the distance of slices is assumed for the picture" if len(result.volume.slice_names) > 1 else ""
         sentences.append(f"{'These files hold' if several else 'The file holds'} no spacing: sizes are in pixels{several}.")

@@ -78,7 +78,7 @@ def evaluate_masks(data: Path, reference: Path, *, pictures: bool = False) -> Ev
 def _pairs(data: Path, reference: Path) -> tuple[dict[MaskKey, Files], int, bool]:
     """Return the masks under two folders in pairs, how many of *data* are in none, and whether they are NIfTI."""
     looked_at, files = _files_below(reference), _files_below(data)
-    nifti = _holds_nifti(reference, looked_at)
+    nifti = holds_nifti(reference, looked_at)
     wanted = _masks_among(looked_at, nifti)
     if not wanted:
         found = listed(looked_at) or "no files"
@@ -202,7 +202,7 @@ def _files_below(root: Path) -> list[Path]:
     return list(below.files())
 
 
-def _holds_nifti(reference: Path, files: Sequence[Path]) -> bool:
+def holds_nifti(reference: Path, files: Sequence[Path]) -> bool:
     """Return whether the reference masks are NIfTI; beside a folder's image masks they are the same once more, as segment writes them."""
     images = {path.parent for path in _image_masks(files) if is_mask(path)}  # an image of another name may be a preview
     apart = [path for path in _nifti_masks(files) if path.parent not in images]

@@ -34,6 +34,8 @@ class Shown:
         values (0 to 255) that are black and white; all, axial, coronal, sagittal or solid.
     focus
         Voxel (x, y, z).
+    oriented
+        Whether the patient's sides are known; then letters tell them.
     areas
         A phrase for each axial slice on what is marked in it.
     thumbnails
@@ -55,6 +57,7 @@ class Shown:
     window: tuple[float, float]
     view: str
     focus: tuple[int, int, int]
+    oriented: bool
     areas: list[str]
     thumbnails: list[dict[str, Any]]
     legend: list[tuple[str, str]]

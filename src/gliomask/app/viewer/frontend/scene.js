@@ -140,10 +140,11 @@ export class Scene {
   }
 
   /** Show what is marked, at this threshold or as the packed mask has it: outlined, filled, or as one of the maps. */
-  async show({ threshold, marked, mark, opacity, view, window: [low, high] }) {
+  async show({ threshold, marked, mark, opacity, view, oriented, window: [low, high] }) {
     const { nv } = this;
+    nv.opts.isOrientationTextVisible = oriented;
     const back = nv.volumes[0];
-    const looks = JSON.stringify([this.loaded, this.mapped, mark, opacity, view]);
+    const looks = JSON.stringify([this.loaded, this.mapped, mark, opacity, view, oriented]);
     const same = looks === this.looks && back.cal_min === low && back.cal_max === above(low, high);
     this.looks = looks;
     back.cal_min = low;

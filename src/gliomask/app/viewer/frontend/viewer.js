@@ -147,6 +147,8 @@ $("canvas").addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
+// NiiVue's own keys cut the head open or change what a drag does, unannounced and with no way back.
+for (const kind of ["keydown", "keyup"]) $("canvas").addEventListener(kind, (event) => event.stopImmediatePropagation());
 $("slice").addEventListener("input", (event) => scene.goToSlice(event.target.value - 1));
 $("below").addEventListener("click", () => scene.step(0, 0, -1));
 $("above").addEventListener("click", () => scene.step(0, 0, 1));
