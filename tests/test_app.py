@@ -1,6 +1,8 @@
 """The page through Streamlit's own test harness, and what starts it."""
 
 import io
+import json
+import re
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -23,9 +26,12 @@ pytest.importorskip("streamlit", reason="needs Streamlit: pip install 'gliomask[
 
 import streamlit as st
 from dicom_files import write_series
+from heads import centred, scan
 from streamlit.testing.v1 import AppTest
 
 from gliomask.app import launch, pictures, server, settings, shared, wording
+from gliomask.app.case import Found
+from gliomask.app.keep import Keep
 
 REPOSITORY = Path(__file__).parents[1]
 LESION = 6  # the phantom's slice with most tumour
@@ -141,6 +147,29 @@ class TestPage:
         assert "Mask (PNG)" in downloads(page)
         assert "The file holds no spacing: sizes are in pixels." in shown(page)
 
+    def test_plain_pictures_say_whose_outline_is_whose(self, page: AppTest, phantom: Volume) -> None:
+        upload(
+            page,
+            file(phantom.voxels[LESION], "head.png"),
+            file((phantom.voxels[LESION, ..., 1] > 100).astype(np.uint8) * 255, "head_mask.png"),
+        )
+        legends = {"Outline": ["Marked by the model", "Reference alone", "Both"], "Probability": ["Probability 0.05 to 1"], "Nothing": []}
+        for mark, told in legends.items():
+            page.segmented_control(key="mark").set_value(mark).run()
+            assert [text for part in page.get("html") for text in re.findall(r"</i>([^<]+)", part.proto.body)] == told
+
+    @pytest.mark.parametrize("known", [False, True])
+    def test_sides_are_told_where_they_are_known(self, page: AppTest, known: bool) -> None:
+        shape = (96, 112, 8)
+        affine = centred(np.diag([-2.0, -2.0, 10.0]), shape, (0.0, 0.0, 10.0))
+        head = scan(affine, shape).transpose(2, 1, 0)
+        image = nibabel.Nifti1Image(head, affine) if known else nibabel.Nifti1Image(head, None)
+        image.header.set_zooms((2.0, 2.0, 10.0))
+        upload(page, ("flair.nii", image.to_bytes(), "application/octet-stream"))
+        (viewer,) = page.get("component_instance")
+        assert json.loads(viewer.proto.json_args)["oriented"] is known
+        assert ("left from right" in shown(page)) is not known
+
     @pytest.mark.parametrize("mark", ["Fill", "Probability", "Uncertainty", "Nothing"])
     def test_each_way_to_show_it(self, page: AppTest, phantom: Volume, mark: str) -> None:
         upload(page, file(phantom.voxels[LESION], "head.png"))
@@ -253,6 +282,19 @@ class TestSeveralCases:
         settled(choice.select_index(0).run())
         assert headings(page) == ["This does not look like a brain FLAIR"] and page.selectbox[0].label == choice.label
 
+    def test_result_that_had_to_make_room_comes_back_by_itself(
+        self, phantom: Volume, monkeypatch: pytest.MonkeyPatch, predictions: list[int]
+    ) -> None:
+        kept: Keep[Found] = Keep(1, 2**30)
+        monkeypatch.setattr(shared, "results", lambda: kept)
+        page = opened()
+        upload(page, file(phantom.voxels[LESION], "one.png"), file(phantom.voxels[LESION - 1], "two.png"))
+        for number in "121":
+            before = len(predictions)
+            settled(page.radio[0].set_value(number).run())
+            assert headings(page)[0].startswith("Abnormality found")
+        assert len(predictions) == before + 1
+
     def test_volume_of_slices_can_be_taken_apart_and_cases_removed(self, page: AppTest, phantom: Volume) -> None:
         upload(page, *(file(phantom.voxels[z, :, 8:], f"head_{z}.png") for z in (5, 6)))
         assert "sizes are in pixels, and the distance of slices is assumed for the picture." in shown(page)
@@ -310,10 +352,15 @@ class TestPictures:
     def test_reference_is_outlined_in_blue_over_what_is_marked(self) -> None:
         chance = np.zeros((9, 9), np.float32)
         chance[2:7, 2:7] = 0.9
-        drawn = pictures.marked_slice(np.full((9, 9), 80, np.uint8), chance > 0.5, chance, chance > 0.5, "fill", 1.0)
-        assert tuple(drawn[2, 4]) == pictures.REFERENCE
-        assert tuple(drawn[4, 4]) == (255, 176, 0)
-        assert tuple(drawn[0, 0]) == (80, 80, 80)
+        reference = np.zeros((9, 9), np.bool_)
+        reference[2:7, 1:6] = True
+        for mark, inside in (("fill", (255, 176, 0)), ("outline", (80, 80, 80))):
+            drawn = pictures.marked_slice(np.full((9, 9), 80, np.uint8), chance > 0.5, chance, reference, mark, 1.0)
+            assert tuple(drawn[4, 1]) == pictures.REFERENCE
+            assert tuple(drawn[4, 6]) == (255, 176, 0)
+            assert tuple(drawn[2, 4]) == pictures.BOTH
+            assert tuple(drawn[4, 4]) == inside
+            assert tuple(drawn[0, 0]) == (80, 80, 80)
 
 
 class TestWording:

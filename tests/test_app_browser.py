@@ -183,6 +183,12 @@ def test_zip_of_dicom_goes_in_is_looked_at_and_comes_out_as_files(visit: Visit, 
     assert int(slice_now.input_value()) == start + 1
     page.keyboard.press("Home")
     assert int(slice_now.input_value()) == start
+    dragged = "() => [scene.nv.opts.dragMode, scene.nv.scene.clipPlaneDepthAziElevs ?? scene.nv.scene.clipPlane]"
+    before_keys = frame.evaluate(dragged)
+    for key in ("m", "c", "Control+c", "v"):  # NiiVue's own keys would change what a drag does, or cut the head open
+        page.keyboard.press(key)
+    assert frame.evaluate(dragged) == before_keys
+    assert frame.evaluate("() => scene.nv.opts.isOrientationTextVisible")
     viewer.locator("#above").click()
     assert f"Axial slice {start + 1} of 8" in (viewer.locator("#canvas").get_attribute("aria-label") or "")
     viewer.locator("#strip button").first.click()

@@ -698,6 +698,20 @@ class TestTakeaway:
                 f"case 7_{end}" for end in ("mask.nii.gz", "seg.dcm", "overlay.png", "result.json", "report.html", "measurements.csv")
             }
 
+    def test_a_seg_that_the_headers_do_not_allow_is_not_offered_and_the_reason_told(
+        self, desk: Desk, head: NDArray[np.float32], tmp_path: Path
+    ) -> None:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for file in dicom_series(tmp_path, head, FrameOfReferenceUID=None):
+                archive.write(file, file.name)
+        desk.receive([Sent("study.zip", packed.getvalue())])
+        found = finished(desk).found("1")
+        assert found is not None
+        assert found.seg_problem == "no DICOM SEG: its headers lack FrameOfReferenceUID, without which no SEG refers to them."
+        labels = [offer.label for offer in takeaway.offers(found.result, seg=not found.seg_problem)]
+        assert "Mask (DICOM SEG)" not in labels and "Mask (NIfTI)" in labels
+
     def test_masks_of_slices_are_png_under_the_slices_names(self, phantom: Volume, segmenter: Segmenter, predictions: list[int]) -> None:
         result = segmenter.segment(Volume(phantom.voxels[5:7], "head"))
         with zipfile.ZipFile(io.BytesIO(takeaway.packed(result, "png"))) as archive:

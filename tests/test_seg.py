@@ -356,7 +356,7 @@ def test_slices_that_share_too_little_leave_the_nifti(tmp_path: Path, keyword: s
     Segmentation(volume, blob().astype(np.float32), 0.5, find_model("fast"), "test engine", 0.1).save(tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["case_mask.nii.gz", "overlay.png", "result.json"]
     (note,) = (note for note in read_result(tmp_path / "out")["notes"] if "SEG" in note)
-    assert note.startswith(f"no DICOM SEG: case: its images differ in {keyword}, which a DICOM SEG has once for all")
+    assert note.startswith(f"no DICOM SEG: its images differ in {keyword}, which a DICOM SEG has once for all")
 
 
 def test_images_of_one_uid_are_refused(tmp_path: Path) -> None:

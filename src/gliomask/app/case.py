@@ -66,6 +66,7 @@ class Found:
     reference: NDArray[np.bool_] | None = None
     reference_problem: str = ""
     slices_without: int = 0
+    seg_problem: str = ""
     cuts: list[Segmentation] = field(default_factory=list, compare=False)
 
     def at(self, threshold: float, *, all_lesions: bool = False) -> Segmentation:
@@ -206,6 +207,8 @@ def _kept(key: str, results: Keep[Found], visitor: Callable[[], object | None]) 
 
 
 def _find(case: Case, segmenter: Segmenter, results: Keep[Found], visitor: Callable[[], object | None]) -> Found:
+    from gliomask.io.seg import seg_problem  # which the first paint need not wait for
+
     volume = case.read()
     case.series = volume.flair_series or case.series  # to be taken instead where this one is refused
 
@@ -220,7 +223,8 @@ def _find(case: Case, segmenter: Segmenter, results: Keep[Found], visitor: Calla
         reference, problem = None if case.source is None else read_reference(case.source, volume), ""
     except GliomaskError as error:
         reference, problem = None, str(error)
-    found = Found(result, reference, problem, slices_without(case.source) if case.source else 0)
+    without = slices_without(case.source) if case.source else 0
+    found = Found(result, reference, problem, without, seg_problem(volume))
     holder = visitor()
     if holder is None:
         raise Left

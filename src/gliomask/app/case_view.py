@@ -23,6 +23,14 @@ from gliomask.sizes import ml
 MARKS = {"Outline": "outline", "Fill": "fill", "Probability": "probability", "Uncertainty": "uncertainty", "Nothing": "nothing"}
 VIEWS = {"All": "all", "Axial": "axial", "Coronal": "coronal", "Sagittal": "sagittal", "3-D": "solid"}
 AMBER, BLUE, PURPLE = "#ffb000", "#56b4e9", "#cc79a7"
+RAMP = "#00224e, #575d6d, #a59c74, #fee838"
+
+FAILED = "viewer failed"
+NO_VIEWER = {
+    "no-webgl": "This browser draws no 3-D graphics (WebGL 2); plain pictures are shown instead.",
+    "error": "The viewer could not draw this; plain pictures are shown instead.",
+}
+"""Why a visitor sees plain pictures, by what the viewer tells."""
 
 UPRIGHT = (slice(None, None, -1), slice(None, None, -1))
 """Turns a slice ``(y, x)`` in RAS+ so that the front is on top and the patient's right on the left."""
@@ -53,7 +61,7 @@ def _show(desk: Desk, number: str) -> None:
         return
     sentence, stage, controls = st.container(), st.container(), st.container()
     with controls:
-        settings = _ask(found.result, several=_is_volume(found))
+        settings = _ask(found.result, views=_is_volume(found) and not st.session_state.get(FAILED))
     cut = found.at(settings.threshold, all_lesions=settings.all_lesions)
     summary = summary_of(cut)
     if cut.found and cut.confidence_reason:
@@ -62,12 +70,14 @@ def _show(desk: Desk, number: str) -> None:
         st.header(headline(summary, cut.confidence), anchor=False)
         _tell_reference(found, cut)
     with stage:
-        failed = st.session_state.get("viewer failed", "") if _is_volume(found) else "one slice"
-        if not failed:
-            failed = st.session_state["viewer failed"] = _draw(desk, number, found, cut, summary, settings)
-        if failed:
+        failed = _is_volume(found) and st.session_state.get(FAILED)
+        if _is_volume(found) and not failed:
+            failed = st.session_state[FAILED] = _draw(desk, number, found, cut, summary, settings)
+        if failed or not _is_volume(found):
             _draw_plainly(found, cut, settings)
-    _hand_out(cut)
+        if failed:
+            st.caption(NO_VIEWER.get(failed, NO_VIEWER["error"]))
+    _hand_out(cut, found.seg_problem)
     _measure(cut, summary)
 
 
@@ -77,11 +87,11 @@ def _is_volume(found: Found) -> bool:
     return found.result.probability.shape[axes[0]] > 1
 
 
-def _ask(result: Segmentation, *, several: bool) -> Settings:
+def _ask(result: Segmentation, *, views: bool) -> Settings:
     least = min(0.01, result.model.threshold)
     with st.container(horizontal=True, key="modes", vertical_alignment="bottom"):
         mark = st.segmented_control("Show", list(MARKS), key="mark", required=True)
-        view = st.segmented_control("View", list(VIEWS), key="view", required=True) if several else "Axial"
+        view = st.segmented_control("View", list(VIEWS), key="view", required=True) if views else "Axial"
         all_lesions = st.toggle(
             "All lesions",
             key="all lesions",
@@ -222,8 +232,18 @@ def _draw_plainly(found: Found, cut: Segmentation, settings: Settings) -> None:
     with st.container(key="pictures"):
         left, right = st.columns(2)
     name = f"slice {z + 1} of {len(areas)}" if len(areas) > 1 else "slice"
-    right.image(marked, width="stretch", output_format="PNG", alt=f"FLAIR {name} with the {_in_words(settings.mark)}")
+    beside = "" if reference is None or settings.mark == "nothing" else ", the reference outlined in blue"
+    right.image(marked, width="stretch", output_format="PNG", alt=f"FLAIR {name} with the {_in_words(settings.mark)}{beside}")
     left.image(for_screen(grey), width="stretch", output_format="PNG", alt=f"FLAIR {name} in grey")
+    if legend := _legend(found, settings.mark):
+        st.html(
+            "".join(f'<span style="white-space: nowrap; margin-right: 1.1rem">{_swatch(colour)}{text}</span>' for colour, text in legend)
+        )
+
+
+def _swatch(colour: str) -> str:
+    width, background = (4.5, f"linear-gradient(90deg, {RAMP})") if colour == "ramp" else (0.75, colour)
+    return f'<i style="display: inline-block; width: {width}em; height: 0.75em; margin-right: 0.4em; background: {background}"></i>'
 
 
 def _plain_arrays(found: Found) -> tuple[Any, Any]:
@@ -249,13 +269,15 @@ def _measure(cut: Segmentation, summary: Summary) -> None:
         st.markdown("\n".join(f"- {plain(line)}" for line in [*read_as(cut.volume), *cut.notes, *whole, peak]))
 
 
-def _hand_out(cut: Segmentation) -> None:
+def _hand_out(cut: Segmentation, seg_problem: str) -> None:
     """Offer the files; each is made when its button is pressed."""
-    first, *others = offers(cut)
+    first, *others = offers(cut, seg=not seg_problem)
     with st.container(horizontal=True, key="takeaway"):
         _button(first.label, partial(packed, cut, first.part), first.name, first.kind, "primary")
         for offer in others:
             _button(offer.label, partial(packed, cut, offer.part), offer.name, offer.kind, "secondary")
+    if seg_problem:
+        st.caption(plain(seg_problem[:1].upper() + seg_problem[1:]))
 
 
 def _button(label: str, content: Callable[[], bytes], name: str, kind: str, look: str) -> None:

@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gliomask.report.overlay import Pixels, overlay_slice
-from gliomask.surfaces import outline
+from gliomask.report.overlay import Pixels, outlined, overlay_slice
 
 SHOWN_SIDE = 1024
 """Longest side on the page in pixels; a larger slice is shrunk for the screen and handed out whole."""
 
 REFERENCE = (86, 180, 233)
 """Sky blue, which every kind of colour vision tells from amber (Wong 2011, doi:10.1038/nmeth.1618)."""
+
+BOTH = (204, 121, 167)
+"""Reddish purple of the same palette: where two outlines are one."""
 
 CIVIDIS = np.array([(0, 34, 78), (53, 69, 108), (87, 93, 109), (124, 123, 120), (165, 156, 116), (209, 193, 96), (254, 232, 56)])
 """Read alike with every kind of colour vision (Nunez 2018, doi:10.1371/journal.pone.0199239)."""
@@ -35,11 +37,12 @@ def windowed(grey: Pixels, window: tuple[float, float]) -> Pixels:
 def marked_slice(
     grey: Pixels, mask: NDArray[np.bool_], values: NDArray[np.float32], reference: NDArray[np.bool_] | None, mark: str, opacity: float
 ) -> Pixels:
-    """Return a slice ``(y, x)`` as RGB with what is marked in it, the reference outlined in blue.
+    """Return a slice ``(y, x)`` as RGB with what is marked in it, the reference outlined in blue, in purple where both outlines are one.
 
     *mark* is outline, fill, probability or uncertainty (whose *values* are mapped), or nothing.
     """
     small = for_screen(grey)
+    ours = np.zeros(small.shape, np.bool_)
     size = small.shape[::-1]
     if mark in ("probability", "uncertainty"):
         shown = _mapped(small, np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)), opacity)
@@ -48,10 +51,13 @@ def marked_slice(
     else:
         inside = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)) > 127
         shown = overlay_slice(small, inside, opacity if mark == "fill" else 0.0)
+        ours = outlined(inside)
     if reference is not None and mark != "nothing":
         given = np.asarray(Image.fromarray(reference).resize(size, Image.Resampling.NEAREST))
+        theirs = outlined(given)
         shown = shown.copy()
-        shown[outline(given, max(1, round(max(small.shape) / 256)))] = REFERENCE
+        shown[theirs] = REFERENCE
+        shown[theirs & ours] = BOTH
     return shown
 
 

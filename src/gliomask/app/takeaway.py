@@ -45,8 +45,8 @@ class Offer:
     part: str
 
 
-def offers(result: Segmentation) -> list[Offer]:
-    """Return what can be taken away of a result; the first holds everything."""
+def offers(result: Segmentation, *, seg: bool = True) -> list[Offer]:
+    """Return what can be taken away of a result, of DICOM with a SEG unless its headers allow none; the first holds everything."""
     case = result.volume.name
     several = len(result.volume.slice_names) > 1
     found = [
@@ -59,17 +59,13 @@ def offers(result: Segmentation) -> list[Offer]:
     if result.volume.affine is None:
         name = f"{case}_masks.zip" if several else f"{result.volume.slice_names[0]}_mask.png"
         found.insert(2, Offer("Masks (PNG, ZIP)" if several else "Mask (PNG)", name, "application/zip" if several else "image/png", "png"))
-    if _is_dicom(result):
+    if seg and _is_dicom(result):
         found.insert(2, Offer("Mask (DICOM SEG)", f"{case}_seg.dcm", "application/dicom", "seg"))
     return found
 
 
 def packed(result: Segmentation, part: str) -> bytes:
-    """Return the content of an offer's file.
-
-    A DICOM SEG that the source's headers do not allow comes as the sentence that says so, since a
-    browser that waits for a file can show nothing else.
-    """
+    """Return the content of an offer's file."""
     files = written(result)
     case = result.volume.name
     if part == "all":
@@ -78,10 +74,7 @@ def packed(result: Segmentation, part: str) -> bytes:
         masks = {name: content for name, content in files.items() if name.endswith("_mask.png")}
         return zipped(masks) if len(masks) > 1 else next(iter(masks.values()))
     endings = {"report": "_report.html", "nifti": "_mask.nii.gz", "overlay": "_overlay.png", "csv": "_measurements.csv", "seg": "_seg.dcm"}
-    name = f"{case}{endings[part]}"
-    if name not in files:
-        raise FileNotFoundError(name)
-    return files[name]
+    return files[f"{case}{endings[part]}"]
 
 
 def written(result: Segmentation) -> dict[str, bytes]:

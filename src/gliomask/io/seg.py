@@ -112,6 +112,24 @@ def write_seg(
             seg.save_as(temporary)
 
 
+def seg_problem(volume: Volume) -> str:
+    """Return the note that the headers of a volume from DICOM allow no DICOM SEG, as far as they tell before one is made, or nothing."""
+    if not isinstance(volume.origin, DicomOrigin):
+        return ""
+    _, config = _packages()
+    with unwarned(), _VALIDATION, config.disable_value_validation():
+        try:
+            _sources(volume)
+        except InputError as error:
+            return no_seg(error, volume)
+    return ""
+
+
+def no_seg(error: InputError, volume: Volume) -> str:
+    """Return the note that a case has no DICOM SEG, without the source's folders."""
+    return f"no DICOM SEG: {str(error).removeprefix(f'{volume.source or volume.name}: ')}"
+
+
 def _packages() -> tuple[Any, Any]:
     """Return highdicom and pydicom's settings."""
     try:

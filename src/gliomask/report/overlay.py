@@ -54,11 +54,11 @@ def overlay_slice(grey: Pixels, mask: NDArray[np.bool_], opacity: float = 0.0) -
     rgb = np.repeat(grey[..., None], 3, axis=-1).astype(np.float32)
     colour = np.array(OUTLINE, np.float32)
     rgb[mask] = (1 - opacity) * rgb[mask] + opacity * colour
-    rgb[_outlined(mask)] = colour
+    rgb[outlined(mask)] = colour
     return rgb.astype(np.uint8)
 
 
-def _outlined(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def outlined(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the outline of a mask ``(y, x)``, thicker in larger slices."""
     return outline(mask, max(1, round(max(mask.shape) / 256)))
 
@@ -143,5 +143,5 @@ def _tile(grey: Pixels, mask: NDArray[np.bool_], size: tuple[int, int]) -> Pixel
         mask = np.asarray(marked) > 127
     tile = _GREY_INDEX[grey]
     if mask.any():
-        tile[_outlined(mask)] = 255
+        tile[outlined(mask)] = 255
     return tile

@@ -195,7 +195,7 @@ def _grey(pixels: NDArray[Any]) -> NDArray[np.uint8] | NDArray[np.uint16]:
 
 def _write_segs(result: Segmentation, folder: Path, kinds: Sequence[str]) -> str:
     """Write DICOM SEG, and return why there is none if the source's headers do not allow it."""
-    from gliomask.io.seg import write_seg  # highdicom: wanted for DICOM alone
+    from gliomask.io.seg import no_seg, write_seg  # highdicom: wanted for DICOM alone
 
     case, volume = result.volume.name, result.volume
     model, version = f"gliomask {result.model.name}", f"{gliomask.__version__}, {result.model.sha256[:12]}"
@@ -204,7 +204,7 @@ def _write_segs(result: Segmentation, folder: Path, kinds: Sequence[str]) -> str
             path = folder / f"{case}_{SEGS[kind]}.dcm"
             write_seg(getattr(result, kind), volume, path, model_name=model, model_version=version, fractional=kind != "mask")
     except InputError as error:
-        return f"no DICOM SEG: {str(error).replace(str(volume.source), volume.name)}"
+        return no_seg(error, volume)
     return ""
 
 

@@ -127,10 +127,8 @@ async function begin() {
 }
 
 function fail(reason) {
-  document.querySelector("main").hidden = true;
-  $("problem").hidden = false;
-  $("problem").textContent = reason === "no-webgl" ? "This browser draws no 3-D graphics (WebGL 2); plain pictures are shown instead." : "The viewer could not show this case; plain pictures are shown instead.";
-  setHeight(64);
+  document.querySelector("main").hidden = true; // the page shows pictures in its place, and says why
+  setHeight(0);
   setValue({ failed: reason });
 }
 
