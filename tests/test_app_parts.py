@@ -165,6 +165,19 @@ class TestGrouping:
         assert found["p1_flair"].notes == ("not used: p1_t2.nii.gz",)
         assert found["p2_flair"].sequences == (None, None)
 
+    def test_before_and_after_of_one_subject_are_kept_apart(self) -> None:
+        names = [f"p1_{when}_{sequence}.nii.gz" for when in ("pre", "post") for sequence in ("flair", "t1", "t1ce", "seg")]
+        found = self.grouped(*names)
+        assert list(found) == ["p1_pre_flair", "p1_post_flair"]
+        for when in ("pre", "post"):
+            group = found[f"p1_{when}_flair"]
+            assert [f and f.name for f in group.sequences] == [f"p1_{when}_t1.nii.gz", f"p1_{when}_t1ce.nii.gz"]
+            assert [f.name for f in group.masks] == [f"p1_{when}_seg.nii.gz"]
+
+    def test_pre_and_post_are_contrast_agents_where_there_is_one_flair(self) -> None:
+        group = self.grouped("p1_post_flair.nii.gz", "p1_pre_t1.nii.gz", "p1_post_t1.nii.gz")["p1_post_flair"]
+        assert [f and f.name for f in group.sequences] == ["p1_pre_t1.nii.gz", "p1_post_t1.nii.gz"]
+
     @pytest.mark.parametrize("kind", ["probability", "uncertainty"])
     @pytest.mark.parametrize("ending", [".png", ".nii.gz"])
     def test_maps_of_a_result_are_neither_slices_nor_references(self, kind: str, ending: str) -> None:

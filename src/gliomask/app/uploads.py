@@ -15,6 +15,7 @@ Header = tuple[int, int, int]
 
 POST = frozenset({"t1ce", "t1c", "t1gd", "t1post", "t1km", "post", "postcontrast", "ce", "gd"})
 PRE = frozenset({"t1", "t1w", "t1n", "t1pre", "pre", "precontrast", "native"})
+WHEN = frozenset({"pre", "post"})
 FLAIR = frozenset({"flair", "t2flair", "t2f"})
 OTHER = frozenset({"t2", "t2w", "adc", "dwi", "swi"})
 MASK = frozenset({"mask", "seg", "label"})
@@ -156,34 +157,52 @@ def _unused(masks: Iterable[Received], groups: Iterable[Group]) -> list[Received
 
 def _nifti_groups(files: Sequence[Received]) -> list[Group]:
     masks = [f for f in files if is_mask(Path(f.name))]
-    subjects: dict[str, list[Received]] = {}
+    twice = _seen_twice(files)
+
+    def subject(file: Received) -> tuple[str, frozenset[str]]:
+        name = subject_of(file.name)
+        return name, _words(file.name) & WHEN if name in twice else frozenset()
+
+    subjects: dict[tuple[str, frozenset[str]], list[Received]] = {}
     for file in files:
         if not is_mask(Path(file.name)):
-            subjects.setdefault(subject_of(file.name), []).append(file)
-    groups = [group for subject in subjects.values() for group in _subject_groups(subject)]
-    by_subject = {subject_of(group.files[0].name): number for number, group in enumerate(groups)}
+            subjects.setdefault(subject(file), []).append(file)
+    groups = [group for (_, when), of_one in subjects.items() for group in _subject_groups(of_one, when)]
+    by_subject = {subject(group.files[0]): number for number, group in enumerate(groups)}
     for mask in masks:
-        number = 0 if len(groups) == len(masks) == 1 else by_subject.get(subject_of(mask.name))
+        number = 0 if len(groups) == len(masks) == 1 else by_subject.get(subject(mask))
         if number is not None:
             groups[number] = replace(groups[number], masks=(mask,))
     return groups + [Group(stem_of(Path(f.name)), "nifti", (f,)) for f in _unused(masks, groups)]
 
 
-def _subject_groups(files: Sequence[Received]) -> list[Group]:
-    """Return the cases among the NIfTI files of one subject: its FLAIR with T1 beside it; where no name says FLAIR, each file."""
+def _seen_twice(files: Sequence[Received]) -> set[str]:
+    """Return the subjects with a FLAIR before and one after, an operation say: there these words tell nothing of contrast agent."""
+    times: dict[str, set[frozenset[str]]] = {}
+    for file in files:
+        if _words(file.name) & FLAIR and (when := _words(file.name) & WHEN):
+            times.setdefault(subject_of(file.name), set()).add(when)
+    return {subject for subject, seen in times.items() if len(seen) > 1}
+
+
+def _subject_groups(files: Sequence[Received], when: frozenset[str]) -> list[Group]:
+    """Return the cases among the NIfTI files of one subject: its FLAIR with T1 beside it; where no name says FLAIR, each file.
+
+    The words *when* tell of all these files when they were made.
+    """
     flairs = [f for f in files if _words(f.name) & FLAIR]
     if not flairs:
         return [Group(stem_of(Path(f.name)), "nifti", (f,)) for f in files]
     others = [f for f in files if f not in flairs]
-    post = next((f for f in others if _words(f.name) & POST), None)
-    pre = next((f for f in others if f is not post and _words(f.name) & PRE), None)
+    post = next((f for f in others if (_words(f.name) - when) & POST), None)
+    pre = next((f for f in others if f is not post and (_words(f.name) - when) & PRE), None)
     rest = ", ".join(f.name for f in others if f not in (pre, post))
     notes = (f"not used: {rest}",) if rest else ()
     return [Group(stem_of(Path(f.name)), "nifti", (f,), (pre, post), notes=notes) for f in flairs]
 
 
-def _words(name: str) -> set[str]:
-    return set(re.split(r"[^a-z0-9]+", stem_of(Path(name)).casefold()))
+def _words(name: str) -> frozenset[str]:
+    return frozenset(re.split(r"[^a-z0-9]+", stem_of(Path(name)).casefold()))
 
 
 def subject_of(name: str) -> str:
