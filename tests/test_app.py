@@ -153,7 +153,11 @@ class TestPage:
             file(phantom.voxels[LESION], "head.png"),
             file((phantom.voxels[LESION, ..., 1] > 100).astype(np.uint8) * 255, "head_mask.png"),
         )
-        legends = {"Outline": ["Marked by the model", "Reference alone", "Both"], "Probability": ["Probability 0.05 to 1"], "Nothing": []}
+        legends = {
+            "Outline": ["Marked by the model", "Reference", "Both outlines"],
+            "Probability": ["Probability 0.05 to 1"],
+            "Nothing": [],
+        }
         for mark, told in legends.items():
             page.segmented_control(key="mark").set_value(mark).run()
             assert [text for part in page.get("html") for text in re.findall(r"</i>([^<]+)", part.proto.body)] == told

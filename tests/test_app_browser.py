@@ -334,6 +334,18 @@ def test_grey_window_dragged_in_the_picture_moves_its_control(visit: Visit) -> N
     assert visit.complaints == []
 
 
+def test_browser_that_draws_no_volumes_shows_pictures_and_says_why(browser: "sync_api.Browser", served: Served) -> None:
+    plain = browser.browser_type.launch(executable_path=CHROMIUM, args=[*QUIET, "--disable-3d-apis"], timeout=PATIENCE_S * 1000)
+    page = Visit(plain.new_page(viewport=WINDOW), served.address).page
+    page.get_by_role("button", name="Try the sample").click()
+    page.get_by_text("This browser draws no 3-D graphics (WebGL 2); plain pictures are shown instead.").wait_for()
+    pictures_are_there(page)
+    assert page.get_by_text("Marked by the model").is_visible()
+    page.get_by_role("radiogroup", name="View").wait_for(state="detached", timeout=20_000)
+    assert page.get_by_role("radiogroup", name="Show").is_visible()
+    plain.close()
+
+
 def test_phone_has_all_pages_in_view(browser: "sync_api.Browser", served: Served) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 700})
     visit = Visit(page, served.address)

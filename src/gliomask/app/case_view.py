@@ -73,6 +73,8 @@ def _show(desk: Desk, number: str) -> None:
         failed = _is_volume(found) and st.session_state.get(FAILED)
         if _is_volume(found) and not failed:
             failed = st.session_state[FAILED] = _draw(desk, number, found, cut, summary, settings)
+            if failed:  # the controls above are the viewer's
+                st.rerun()
         if failed or not _is_volume(found):
             _draw_plainly(found, cut, settings)
         if failed:
@@ -197,13 +199,15 @@ def _thumbnails(scene: Scene, cut: Segmentation, summary: Summary) -> list[dict[
     return pictures
 
 
-def _legend(found: Found, mark: str) -> list[tuple[str, str]]:
+def _legend(found: Found, mark: str, *, outlines: bool = False) -> list[tuple[str, str]]:
+    """Return the colours with what they mean: of areas, or of *outlines*, which lie over each other in part."""
     if mark == "nothing":
         return []
     if mark in ("probability", "uncertainty"):
         return [("ramp", f"{mark.capitalize()} 0.05 to 1")]
     legend = [(AMBER, "Marked by the model")]
-    return legend if found.reference is None else [*legend, (BLUE, "Reference alone"), (PURPLE, "Both")]
+    reference, both = ("Reference", "Both outlines") if outlines else ("Reference alone", "Both")
+    return legend if found.reference is None else [*legend, (BLUE, reference), (PURPLE, both)]
 
 
 def _in_words(mark: str) -> str:
@@ -235,7 +239,7 @@ def _draw_plainly(found: Found, cut: Segmentation, settings: Settings) -> None:
     beside = "" if reference is None or settings.mark == "nothing" else ", the reference outlined in blue"
     right.image(marked, width="stretch", output_format="PNG", alt=f"FLAIR {name} with the {_in_words(settings.mark)}{beside}")
     left.image(for_screen(grey), width="stretch", output_format="PNG", alt=f"FLAIR {name} in grey")
-    if legend := _legend(found, settings.mark):
+    if legend := _legend(found, settings.mark, outlines=True):
         st.html(
             "".join(f'<span style="white-space: nowrap; margin-right: 1.1rem">{_swatch(colour)}{text}</span>' for colour, text in legend)
         )

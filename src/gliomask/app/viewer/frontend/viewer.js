@@ -11,6 +11,7 @@ let args = null;
 let started = null;
 let pending = Promise.resolve();
 let focused = null;
+let failed = false;
 let turn = 0; // tells a window from an earlier one that was the same
 
 function fitted() {
@@ -127,6 +128,8 @@ async function begin() {
 }
 
 function fail(reason) {
+  if (failed) return; // what fails after the first is of its making
+  failed = true;
   document.querySelector("main").hidden = true; // the page shows pictures in its place, and says why
   setHeight(0);
   setValue({ failed: reason });
