@@ -62,6 +62,15 @@ def test_a_case_tells_where_it_lies_from_what_was_given_on(tmp_path: Path, monke
     assert [case.place for case in find_cases([Path("gone.png"), Path("p3")])] == ["all/gone.png", "p3"]
 
 
+def test_what_lies_beside_is_told_with_a_case_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a_flair.nii").symlink_to(tmp_path / "gone.nii")
+    for name in ("b_flair.nii", "c_t1.nii"):
+        (tmp_path / name).write_bytes(b"not read here")
+    broken, whole = find_cases([tmp_path])
+    assert broken.problem and not broken.notes
+    assert whole.notes == ("not used, as FLAIR is not in the name: c_t1.nii",)
+
+
 def test_studies_in_one_folder_are_told_apart_by_their_first_files(tmp_path: Path) -> None:
     for name in "ab":
         for file in write_series(tmp_path / name, numbered((2, 8, 8))):

@@ -66,7 +66,7 @@ def _uploads() -> None:
     """Take masks in and score them; what stays is the scores, and of twelve cases at most a slice of both masks and the scan."""
     st.markdown(
         "Score what any program has marked. Masks are paired by their names: image masks by folder and name, NIfTI masks by name "
-        "(`_mask`, `_seg` and the like aside). Archives may hold folders, one for each patient. Scans that come along, such as "
+        "(`_mask`, `_seg` and the like aside). Each patient may have a folder in an archive, or an archive. Scans that come along, such as "
         "`head.png` with `head_mask.png`, are shown under the outlines."
     )
     generation = st.session_state.setdefault("masks generation", 0)

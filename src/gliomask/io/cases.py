@@ -276,7 +276,7 @@ def _cases_in_folder(root: Path) -> list[CaseSource]:
     missed = _in_other_formats(unread, cases, failed)
     beside = [p for p in unread if p.parent not in missed]
     if cases and beside:
-        cases[0] = cases[0].noted(f"not used, being in a format that is not read: {listed(beside)}")
+        cases = _noted(cases, f"not used, being in a format that is not read: {listed(beside)}")
     return _cases_or_problem(root, cases, failed | missed)
 
 
@@ -326,9 +326,15 @@ def _nifti_cases(files: list[Path]) -> list[CaseSource]:
     for inside in by_patient.values():
         named = [p for p in inside if is_named_flair(p)]
         others = [p for p in inside if not is_named_flair(p)] if named else []
-        first, *rest = (CaseSource(printable(stem_of(p)), p, (p,), problem=lost(p), kind="nifti") for p in named or inside)
-        cases += [first.noted(f"not used, as FLAIR is not in the name: {listed(others)}") if others else first, *rest]
+        found = [CaseSource(printable(stem_of(p)), p, (p,), problem=lost(p), kind="nifti") for p in named or inside]
+        cases += _noted(found, f"not used, as FLAIR is not in the name: {listed(others)}") if others else found
     return cases
+
+
+def _noted(cases: Sequence[CaseSource], note: str) -> list[CaseSource]:
+    """Return the cases with a note on what lies beside them: on the first without a problem, since what fails tells its reason alone."""
+    number = next((n for n, case in enumerate(cases) if not case.problem), 0)
+    return [case.noted(note) if n == number else case for n, case in enumerate(cases)]
 
 
 def _cases_in_zip(path: Path) -> list[CaseSource]:
@@ -339,7 +345,7 @@ def _cases_in_zip(path: Path) -> list[CaseSource]:
     except InputError as error:
         raise InputError(str(error).replace(str(folder), str(path))) from error
     if archives := archives_inside(path):
-        cases[0] = cases[0].noted(f"not used, being archives in an archive: {listed(archives)}")
+        cases = _noted(cases, f"not used, being archives in an archive: {listed(archives)}")
     inner = []
     for case in cases:
         named_by_zip = case.bids is None and (len(cases) == 1 or case.path == folder)
