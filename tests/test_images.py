@@ -289,3 +289,15 @@ def test_pages_of_different_types_are_refused(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "v.tif", save_all=True, append_images=[Image.fromarray(GREY.astype(np.uint16))])
     with pytest.raises(InputError, match="pages of different types"):
         read_image(tmp_path / "v.tif")
+
+
+def test_16_bit_colour_in_planes_is_refused_rather_than_read_as_bytes(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    planes = np.random.default_rng(0).integers(0, 60_000, (3, 40, 50), np.uint16)
+    tifffile.imwrite(tmp_path / "planes.tif", planes, photometric="rgb")
+    with pytest.raises(InputError, match=r"planes\.tif: 16-bit pixels of a kind that cannot be read \(a plane for each colour\)"):
+        read_image(tmp_path / "planes.tif")
+    tifffile.imwrite(tmp_path / "pixels.tif", np.moveaxis(planes, 0, -1), photometric="rgb")
+    np.testing.assert_array_equal(read_image(tmp_path / "pixels.tif")[0][0], np.moveaxis(planes, 0, -1))
+    tifffile.imwrite(tmp_path / "bytes.tif", (planes >> 8).astype(np.uint8), photometric="rgb")
+    np.testing.assert_array_equal(read_image(tmp_path / "bytes.tif")[0][0], np.moveaxis(planes >> 8, 0, -1))

@@ -283,6 +283,20 @@ def test_a_lesion_at_the_border_is_flagged_and_measured(mask: Mask, touches: boo
     assert measured["volume_ml"] == mask.sum() / 1000
 
 
+def test_without_directions_nothing_is_said_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = boxed((5, 9, 9), np.s_[1:3, 2:5, 2:6])
+    known, unknown = nibabel.Nifti1Image(mask.T.astype(np.uint8), MM), nibabel.Nifti1Image(mask.T.astype(np.uint8), None)
+    for name, image in (("known", known), ("unknown", unknown)):
+        nibabel.save(image, tmp_path / f"{name}.nii")
+        assert cli.main(["measure", str(tmp_path / f"{name}.nii"), "--json"]) == 0
+        (lesion,) = json.loads(capsys.readouterr().out)[0]["measurements"]["lesions"]
+        assert lesion["volume_ml"] == 0.024 and lesion["longest_axial_diameter_mm"] == 5.0
+        assert (lesion["centroid_mm"] is None) is (name == "unknown")
+    assert cli.main(["measure", str(tmp_path / "unknown.nii")]) == 0
+    shown = capsys.readouterr().out
+    assert "unknown" in shown.splitlines()[-2] and "does not tell the patient's left from right" in shown
+
+
 def head_and_lesion(x: int, roll: float = 0.0) -> tuple[Mask, Mask]:
     """A head of 140 mm from left to right whose middle lies at x = 90, and a lesion with its centre at x."""
     z, y, right = np.mgrid[:20, :200, :200]

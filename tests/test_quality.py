@@ -309,3 +309,13 @@ def test_at_most_one_real_slice_in_a_hundred_is_refused_and_no_volume(lgg: Path)
     refused = sum(not check(slice_[None]).plausible for volume in volumes for slice_ in volume)
     assert refused <= 0.01 * sum(map(len, volumes))
     assert all(check(np.stack(volume)).plausible for volume in volumes)
+
+
+@pytest.mark.parametrize("name", ["hot", "nipy_spectral", "rainbow", "viridis", "jet"])
+def test_a_slice_in_the_colours_of_a_map_is_refused(phantom: Volume, name: str) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    grey = phantom.voxels[6, ..., 1]
+    coloured = (matplotlib.colormaps[name](grey)[..., :3] * 255).astype(np.uint8)
+    quality = check(coloured[None])
+    assert any("as a map of grey values is" in reason for reason in quality.reasons)
+    assert check(grey[None, ..., None]).plausible and check(phantom.voxels[6:7]).plausible

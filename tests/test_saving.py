@@ -1,7 +1,9 @@
 import csv
 import json
+import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +140,32 @@ def test_overwriting_replaces_ours_and_leaves_the_users(tmp_path: Path, result: 
     result.with_threshold(0.9).save(tmp_path / "case", overwrite=True)
     names = {p.name for p in (tmp_path / "case").iterdir()}
     assert names == {"s1_mask.png", "s2_mask.png", "case_mask.nii.gz", "overlay.png", "result.json", "notes.txt"}
+
+
+@pytest.mark.parametrize("moved", [0, 2])
+def test_a_program_that_is_killed_while_it_overwrites_goes_on(
+    tmp_path: Path, result: Segmentation, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    folder = tmp_path / "case"
+    result.save(folder)
+    (folder / "notes.txt").write_text("mine")
+    replace_one = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        into_place = Path(target).parent == folder != Path(source).parent
+        if into_place and sum(path.stat().st_mtime_ns > before for path in folder.glob("*_*")) >= moved:
+            raise KeyboardInterrupt
+        replace_one(source, target)
+
+    before = time.time_ns()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("os.replace", killed)
+        result.with_threshold(0.9).save(folder, overwrite=True, save_probability=True)
+    assert read_result(folder) is None
+    result.save(folder)  # nothing is finished there, so that nothing has to be overwritten
+    names = {"s1_mask.png", "s2_mask.png", "case_mask.nii.gz", "overlay.png", "result.json", "notes.txt"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert read_result(folder)["threshold"] == result.threshold
 
 
 def test_a_result_that_another_process_finished_meanwhile_stays(
@@ -316,6 +344,14 @@ def test_a_table_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").mkdir()
     with pytest.raises(InputError, match=r"cases\.csv: cannot be written"):
         table.write()
+
+
+def test_a_reason_with_bytes_that_are_no_utf8_is_written_out(tmp_path: Path) -> None:
+    table = CasesTable(tmp_path / "cases.csv")
+    table.add("a", "failed", reason=os.fsdecode(b"M\xfcller.nii: damaged"))
+    table.write()
+    with (tmp_path / "cases.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["reason"] == "M\\udcfcller.nii: damaged"
 
 
 def test_a_reason_with_line_breaks_of_any_kind_comes_back(tmp_path: Path) -> None:

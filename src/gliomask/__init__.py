@@ -5,6 +5,7 @@
 >>> result.save("results/slice")  # doctest: +SKIP
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from gliomask.volume import Volume
 
 __version__ = "0.1.0"
+
+# ONNX Runtime would send statistics to its makers from 1.32 on, and keep an identifier of the device for it (its Privacy.md).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HOMES = {
     "EngineError": "errors",

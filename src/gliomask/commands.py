@@ -99,7 +99,8 @@ def measure(options: argparse.Namespace) -> int:
     for path in options.masks:
         outcome: dict[str, Any] = {"mask": str(path), "status": "done", "reason": "", "measurements": None}
         try:
-            outcome["measurements"] = measurements(*_read_mask(path))
+            mask, affine, oriented = _read_mask(path)
+            outcome["measurements"] = measurements(mask, affine, oriented=oriented)
         except (GliomaskError, OSError) as error:
             outcome |= {"status": "failed", "reason": str(error)}
             say(f"gliomask: {error}")
@@ -112,8 +113,8 @@ def measure(options: argparse.Namespace) -> int:
     return SOME_FAILED if any(outcome["status"] == "failed" for outcome in outcomes) else DONE
 
 
-def _read_mask(path: Path) -> tuple[Any, Any]:
-    """Return a mask (z, y, x) and its affine, None for an image file."""
+def _read_mask(path: Path) -> tuple[Any, Any, bool]:
+    """Return a mask (z, y, x), its affine, None for an image file, and whether that tells the patient's directions."""
     from gliomask.io import read_mask
     from gliomask.io.headers import is_dicom
     from gliomask.io.naming import NIFTI_ENDINGS, OTHER_ENDINGS, map_values, stem_of
@@ -131,10 +132,10 @@ def _read_mask(path: Path) -> tuple[Any, Any]:
     if path.is_file() and path.name.casefold().endswith(OTHER_ENDINGS):
         raise InputError(f"{path}: in a format that is not read. Masks are NIfTI, PNG, JPEG or TIFF: convert it to NIfTI (.nii.gz).")
     if not path.name.casefold().endswith(NIFTI_ENDINGS):
-        return read_mask(path), None
-    from gliomask.io.nifti import read_nifti_mask
+        return read_mask(path), None, False
+    from gliomask.io.nifti import is_oriented, read_nifti_mask
 
-    return read_nifti_mask(path)
+    return (*read_nifti_mask(path), is_oriented(path))
 
 
 def report(options: argparse.Namespace) -> int:

@@ -138,7 +138,12 @@ def slice_axis(affine: Affine | None) -> tuple[int, bool]:
 
 
 def lesions(
-    mask: Mask, affine: Affine | None = None, *, head: Mask | None = None, probability: NDArray[np.floating[Any]] | None = None
+    mask: Mask,
+    affine: Affine | None = None,
+    *,
+    oriented: bool = True,
+    head: Mask | None = None,
+    probability: NDArray[np.floating[Any]] | None = None,
 ) -> list[Lesion]:
     """Return the connected parts of a mask, the largest first; an empty mask has none.
 
@@ -172,6 +177,8 @@ def lesions(
         ``(z, y, x)`` bool.
     affine
         ``(4, 4)``, voxel indices (x, y, z) to RAS+ mm; None where there is no geometry.
+    oriented
+        Whether the affine tells the patient's directions, and not sizes alone; centroids in mm need it.
     head
         ``(z, y, x)`` bool, where the head is; laterality needs it.
     probability
@@ -189,7 +196,7 @@ def lesions(
     if count == 0:
         return []
     statistics = cc3d.statistics(labels)
-    frame = _frame(mask.shape, affine, head)
+    frame = _frame(mask.shape, affine, head, oriented)
     order = np.argsort(-statistics["voxel_counts"][1:].astype(np.int64), kind="stable") + 1
     found = []
     for number, label in enumerate(order, start=1):
@@ -222,7 +229,12 @@ def remove_small(mask: Mask, affine: Affine | None, min_ml: float) -> tuple[Mask
 
 
 def measurements(
-    mask: Mask, affine: Affine | None = None, *, head: Mask | None = None, probability: NDArray[np.floating[Any]] | None = None
+    mask: Mask,
+    affine: Affine | None = None,
+    *,
+    oriented: bool = True,
+    head: Mask | None = None,
+    probability: NDArray[np.floating[Any]] | None = None,
 ) -> dict[str, Any]:
     """Return everything that is measured of a mask as plain types for JSON; parameters as of :func:`lesions`.
 
@@ -238,7 +250,7 @@ def measurements(
     >>> found["volume_ml"], found["slice_range"], found["lesions"][0]["longest_axial_diameter_mm"]
     (0.12, [1, 2], 5.0)
     """
-    found = lesions(mask, affine, head=head, probability=probability)
+    found = lesions(mask, affine, oriented=oriented, head=head, probability=probability)
     axis, downwards = slice_axis(affine)
     planes = np.flatnonzero(np.flip(np.any(mask, axis=tuple(a for a in range(3) if a != axis)), 0 if downwards else ()))
     boxes = np.array([lesion.bounding_box_voxel for lesion in found])
@@ -264,13 +276,14 @@ class _Frame:
     """What all lesions of a mask are measured with.
 
     ``plane`` holds the steps in mm from row to row and from column to column within a slice, turned
-    into the slice's own two axes; ``middles`` is of :func:`_row_middles`.
+    into the slice's own two axes; ``middles`` is of :func:`_row_middles`; ``to_patient`` is the affine where it tells the patient's
+    directions.
     """
 
     shape: tuple[int, ...]
     axis: int
     downwards: bool
-    affine: Affine | None
+    to_patient: Affine | None
     voxel_ml: float | None
     plane: NDArray[np.float64] | None
     middles: NDArray[np.float64] | None
@@ -280,7 +293,7 @@ class _Frame:
         return self.shape[self.axis] - 1 - index if self.downwards else index
 
 
-def _frame(shape: tuple[int, ...], affine: Affine | None, head: Mask | None) -> _Frame:
+def _frame(shape: tuple[int, ...], affine: Affine | None, head: Mask | None, oriented: bool) -> _Frame:
     axis, downwards = slice_axis(affine)
     if affine is None:
         return _Frame(shape, axis, downwards, None, None, None, None)
@@ -288,7 +301,8 @@ def _frame(shape: tuple[int, ...], affine: Affine | None, head: Mask | None) -> 
     # The Cholesky factor keeps lengths and angles of the two steps and drops where they point in space.
     steps = affine[:3, [2 - row_axis, 2 - column_axis]]
     plane: NDArray[np.float64] = np.linalg.cholesky(steps.T @ steps).T.astype(np.float64)
-    return _Frame(shape, axis, downwards, affine, _voxel_ml(affine), plane, None if head is None else _row_middles(head, affine))
+    to_patient, middles = affine if oriented else None, None if head is None else _row_middles(head, affine)
+    return _Frame(shape, axis, downwards, to_patient, _voxel_ml(affine), plane, middles)
 
 
 def _lesion(
@@ -303,7 +317,7 @@ def _lesion(
     first, last = box[frame.axis].start, box[frame.axis].stop - 1
     voxels = int(np.count_nonzero(inside))
     volume = None if frame.voxel_ml is None else voxels * frame.voxel_ml
-    place = None if frame.affine is None else frame.affine[:3, :3] @ centroid + frame.affine[:3, 3]
+    place = None if frame.to_patient is None else frame.to_patient[:3, :3] @ centroid + frame.to_patient[:3, 3]
     side = None if place is None or frame.middles is None else _side(float(place[0]), frame.middles[first : last + 1])
     ends = frame.slice_number(first), frame.slice_number(last)
     longest = perpendicular = product = at = None

@@ -40,6 +40,12 @@ COLOURED = 0.05
 COLOUR_SLICES = 3
 """Slices of a volume whose colours are compared."""
 
+MAPPED_COLOURS, LEAST_COLOURED, LEAST_SPAN = 256, 2000, 32
+"""Most colours that a map of 8-bit grey gives; the bright pixels, and the span of two channels, from which three sequences have more.
+
+LGG: no slice has fewer that has them; noise above the head spans less, and where one sequence reaches alone the others are black.
+"""
+
 CUT_OFF = 0.25
 """Share of the frame's border with tissue on it from which the head counts as cut off."""
 
@@ -237,17 +243,33 @@ def _slices_to_look_at(flair: NDArray[Any]) -> list[int]:
 def _colour(slices: NDArray[Any]) -> str:
     """Return the sentence on colour if the channels are the colours of one picture, else nothing."""
     few = slices[:: -(-len(slices) // COLOUR_SLICES)]
-    shared = float(np.median([shared_detail(s) for s in few]))
-    if shared < SHARED_DETAIL:
-        return ""
     levels = few.astype(np.float32)
     difference = max(float(np.abs(levels[..., 1] - levels[..., c]).mean()) for c in (0, 2))
     if difference < COLOURED * max(float(np.abs(levels).mean()), 1e-9):
+        return ""
+    if mapped := _mapped_colours(few):
+        return f"It is in colour as a map of grey values is: {mapped} colours, where three MRI sequences have thousands. Save it in grey."
+    shared = float(np.median([shared_detail(s) for s in few]))
+    if shared < SHARED_DETAIL:
         return ""
     return (
         "It is in colour as a photograph is: its three channels share their finest detail "
         f"(correlation {shared:.2f}), which three MRI sequences do not."
     )
+
+
+def _mapped_colours(slices: NDArray[Any]) -> int:
+    """Return how many colours the slices have if a map of 8-bit grey may have made them, else 0."""
+    if slices.dtype != np.uint8:
+        return 0
+    filled = [
+        z
+        for z, plane in enumerate(slices)
+        if np.median(np.ptp(plane, axis=(0, 1))) >= LEAST_SPAN and np.count_nonzero((top := plane.max(axis=-1)) > top.mean()) > LEAST_COLOURED
+    ]
+    packed = slices[filled].astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)
+    most = max((np.unique(plane).size for plane in packed), default=0)
+    return most if most <= MAPPED_COLOURS else 0
 
 
 def _seen(kind: str, middle: Mapping[str, float]) -> str:

@@ -170,7 +170,7 @@ class Segmentation:
     @cached_property
     def measurements(self) -> dict[str, Any]:
         """Volume, lesions and diameters, ready for JSON; see :func:`gliomask.measure.measurements`."""
-        return measurements(self.mask, self.volume.affine, head=self._head, probability=self.probability)
+        return measurements(self.mask, self.volume.affine, oriented=self.volume.oriented, head=self._head, probability=self.probability)
 
     @property
     def found(self) -> bool:

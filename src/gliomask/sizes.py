@@ -71,6 +71,8 @@ def format_measurements(name: str, measured: Mapping[str, Any]) -> str:
     )
     rows += [_row(lesion, in_ml) for lesion in measured["lesions"][:ROWS_SHOWN]]
     lines += _aligned(rows)
+    if in_ml and measured["lesions"][0]["centroid_mm"] is None:
+        lines.append("  its header does not tell the patient's left from right, so that no centre is known")
     if count > ROWS_SHOWN:
         lines.append(f"  and {count - ROWS_SHOWN:,} smaller ones; --json lists all")
     return "\n".join(lines)
@@ -84,7 +86,7 @@ def _row(lesion: Mapping[str, Any], in_ml: bool) -> tuple[str, ...]:
         _exact_ml(lesion["volume_ml"]),
         f"{lesion['longest_axial_diameter_mm']} x {lesion['perpendicular_mm']}",
         f"{lesion['bidimensional_product_mm2']}",
-        " ".join(f"{c:.1f}" for c in lesion["centroid_mm"]),
+        " ".join(f"{c:.1f}" for c in lesion["centroid_mm"] or ()) or "unknown",
         slice_numbers(lesion["slice_range"]),
     )
 

@@ -160,10 +160,11 @@ def _low_bytes(path: Path, content: io.BytesIO | None, page: Image.Image, number
     tiles = getattr(page, "tile", [])
     rawmodes = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in tiles if tile.args}
     deep = {str(mode) for mode in rawmodes if ";16" in str(mode) and not str(mode).startswith("I;")}
-    if not deep:
+    if not deep and (page.mode in GREY_MODES or max(getattr(page, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))) <= 8):
         return None
-    if not deep <= set(OTHER_BYTE) or any(tile.codec_name not in ("zip", "raw") for tile in tiles):
-        raise InputError(f"{path}: 16-bit pixels of a kind that cannot be read ({', '.join(deep)}). Save it as PNG without alpha.")
+    if not deep or not deep <= set(OTHER_BYTE) or any(tile.codec_name not in ("zip", "raw") for tile in tiles):
+        kind = ", ".join(deep) or "a plane for each colour"
+        raise InputError(f"{path}: 16-bit pixels of a kind that cannot be read ({kind}). Save it as PNG without alpha.")
     with _opened(path if content is None else io.BytesIO(content.getvalue())) as opened:
         again: Any = opened  # Pillow's stubs know no tile of an opened image
         again.seek(number)

@@ -102,7 +102,7 @@ def read_nifti(
     else:
         voxels = array[..., None]
     origin = NiftiOrigin(image.header, image.affine, image.shape)
-    return Volume(voxels, name, (), path, tuple(notes), None, affine, origin, oriented=_is_oriented(image.header))
+    return Volume(voxels, name, (), path, tuple(notes), None, affine, origin, oriented=_tells_directions(image.header))
 
 
 def read_nifti_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
@@ -122,8 +122,15 @@ def read_nifti_mask(path: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64] 
             f"{path}: holds {values.size} different values from {values[0]:g} to {values[-1]:g}: a scan or probabilities, not a mask. "
             "Give a file of labels, such as a case's *_mask.nii.gz."
         )
-    placeless = not _is_oriented(image.header) and image.header["descrip"].item() == NO_GEOMETRY
+    placeless = not _tells_directions(image.header) and image.header["descrip"].item() == NO_GEOMETRY
     return array != 0, None if placeless else _affine_mm(path, image)
+
+
+def is_oriented(path: Path) -> bool:
+    """Return whether a file that can be read tells the patient's directions, and not the voxels' size alone."""
+    with _unpacked(path) as file, unwarned():
+        image, _ = _image(path, file)
+    return _tells_directions(image.header)
 
 
 def turned_onto(
@@ -269,12 +276,12 @@ def _check_header(path: Path, image: Any, stored: Any, max_pixels: int) -> None:
         raise InputError(f"{path}: a voxel spacing of {shown} mm in its header (pixdim); expected positive numbers. Mend the header.")
 
 
-def _is_oriented(header: Any) -> bool:
+def _tells_directions(header: Any) -> bool:
     return bool(header["qform_code"] > 0 or header["sform_code"] > 0)
 
 
 def _geometry_notes(header: Any) -> list[str]:
-    if not _is_oriented(header):
+    if not _tells_directions(header):
         return ["orientation unknown (qform and sform codes are 0): taken as the array's own order; left and right may be swapped"]
     try:
         differ = (

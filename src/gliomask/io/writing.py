@@ -83,9 +83,9 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write UTF-8 text atomically."""
+    """Write text as UTF-8, atomically; bytes of a file's name that are none are written out."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16] | Image.Image, path: Path) -> None:

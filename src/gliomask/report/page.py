@@ -204,7 +204,7 @@ def _lesion_table(measured: Record) -> str:
 
 
 def _triple(lesion: Record) -> str:
-    return ", ".join(f"{c:.1f}".replace("-", MINUS) for c in lesion["centroid_mm"])
+    return ", ".join(f"{c:.1f}".replace("-", MINUS) for c in lesion["centroid_mm"] or ()) or "unknown"
 
 
 Columns = list[tuple[str, Callable[[Record], str]]]

@@ -29,6 +29,8 @@ from gliomask.segmentation import Segmentation
 from gliomask.volume import Volume
 
 OVERLAY = "overlay.png"
+REPLACING = ".replacing.json"
+"""The names of an earlier result's files and of those that take their place, for as long as that takes: who is killed meanwhile goes on."""
 SEGS = {"mask": "seg", "probability": "probability_seg"}
 """What has a DICOM SEG, and how its name ends. Its fractions are a probability or an occupancy (Segmentation Fractional
 Type, 0062,0010), so that uncertainty has none."""
@@ -127,10 +129,12 @@ def save_segmentation(result: Segmentation, folder: Path, *, overwrite: bool = F
         if not folder.exists():
             os.replace(whole, folder)  # at once: no interruption leaves files without their record
         else:
+            write_text(json.dumps([*earlier, *names]), folder / REPLACING)
             for name in earlier:
                 (folder / name).unlink(missing_ok=True)
             for file in files:
                 os.replace(file, folder / file.name)
+            (folder / REPLACING).unlink(missing_ok=True)
     return [folder / file.name for file in files]
 
 
@@ -215,7 +219,8 @@ def _check_room(folder: Path, names: list[str], source: Path | None, overwrite: 
     earlier = read_result(folder)
     if earlier is not None and not overwrite:
         raise InputError(f"{folder}: already holds a result. Set overwrite (--overwrite) to replace it, or choose another folder.")
-    ours = set(earlier["files"]) if earlier is not None else set()
+    replaced = _replaced(folder)
+    ours = {*replaced, *(earlier["files"] if earlier is not None else ())}
     if in_the_way := [name for name in names if name not in ours and (folder / name).exists()]:
         raise InputError(
             f"{folder / in_the_way[0]}: is there already and belongs to no result that gliomask recorded. Move it away, "
@@ -223,12 +228,21 @@ def _check_room(folder: Path, names: list[str], source: Path | None, overwrite: 
         )
     # The record first, so that an interruption never leaves it beside files that are not its own;
     # plain names only, since a record that was tampered with must not name files elsewhere.
-    if earlier is None:
+    if not ours:
         return []
     from gliomask.report.page import stale_reports  # the page is built on this module
 
-    listed = [RESULT, *(name for name in earlier["files"] if name != RESULT), *stale_reports(folder)]
+    listed = [RESULT, *sorted(ours - {RESULT}), *stale_reports(folder)]
     return [name for name in listed if Path(name).name == name]
+
+
+def _replaced(folder: Path) -> list[str]:
+    """Return the files of a result that was being replaced when the program was killed."""
+    try:
+        names = json.loads((folder / REPLACING).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 class CasesTable:
