@@ -1,3 +1,4 @@
+import gc
 import stat
 import struct
 import zipfile
@@ -8,7 +9,7 @@ import pytest
 
 from gliomask import InputError
 from gliomask.io import archives
-from gliomask.io.archives import extracted
+from gliomask.io.archives import Unpacked, extracted
 
 
 def zipped(path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -25,6 +26,41 @@ def test_files_and_folders_come_out_as_they_went_in_and_go_again(tmp_path: Path)
     assert found == {"study/a.dcm": b"one", "study/b/ä c.dcm": b"two" * 1000, "top": b""}
     assert not folder.exists()
     assert path.exists()
+
+
+def test_files_are_there_for_as_many_readers_as_are_to_come(tmp_path: Path) -> None:
+    archive = Unpacked(zipped(tmp_path / "case.zip", {"a": b"x"}))
+    archive.readers = 2
+    with archive, archive:  # at the same time
+        assert (archive.folder / "a").read_bytes() == b"x"
+    assert (archive.folder / "a").exists()
+    with archive:
+        pass
+    assert not archive.folder.exists()
+    with archive:  # one more, as when a page computes a result again
+        assert (archive.folder / "a").read_bytes() == b"x"
+    assert not archive.folder.exists()
+
+
+def test_files_make_room_between_readers_where_the_disk_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Unpacked(zipped(tmp_path / "case.zip", {"a": b"x"}))
+    archive.readers = 9
+    monkeypatch.setattr(archives, "MAX_BYTES", 2**62)
+    for _ in range(2):
+        with archive:
+            assert (archive.folder / "a").exists()
+        assert not archive.folder.exists()
+
+
+def test_the_folder_goes_with_the_archives_last_user(tmp_path: Path) -> None:
+    archive = Unpacked(zipped(tmp_path / "case.zip", {"a": b"x"}))
+    archive.readers = 9
+    with archive:
+        folder = archive.folder
+    assert folder.exists()
+    del archive
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_the_folder_goes_when_the_block_fails(tmp_path: Path) -> None:

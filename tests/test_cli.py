@@ -507,12 +507,27 @@ def test_names_that_lead_out_of_the_output_are_refused(tmp_path: Path, write_sli
     assert [p.name for p in (tmp_path / "res").rglob("*")] == ["out", "cases.csv"]
 
 
-def test_sigterm_ends_as_an_exit_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_ends_as_an_exit_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     def terminated(_: object) -> int:
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         return 0
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     monkeypatch.setattr(commands, "info", terminated)
-    assert run("info") == 128 + signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert run("info") == 128 + number
+    assert signal.getsignal(number) == before
+
+
+def test_a_closed_terminal_does_not_end_what_runs_under_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hung_up(_: object) -> int:
+        signal.raise_signal(signal.SIGHUP)
+        return 0
+
+    monkeypatch.setattr(commands, "info", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("info") == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

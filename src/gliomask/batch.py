@@ -160,22 +160,8 @@ def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrit
         )
         return Outcome(case.name, "failed", reason=reason)
     try:
-        earlier = None if case.problem else read_result(folder)
-        kept = None if overwrite else earlier
-        if kept is None:
-            result = segmenter.segment(read_case(case), _going_on(stop))
-            try:
-                with blaming_output(folder):
-                    make_room(case, output, earlier["files"] if earlier else ())
-                    save_segmentation(result, folder, overwrite=overwrite, maps=maps)
-            except InputError:
-                kept = None if overwrite else read_result(folder)  # of another process, which was faster
-                if kept is None:
-                    raise
-        if kept is not None and (difference := _difference(case, kept, segmenter, folder, maps)):
-            raise InputError(f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
-        with blaming_output(folder):
-            write_derivative(case, folder, output, __version__)
+        with case.at_hand():
+            kept = _brought_to_its_end(case, segmenter, output, overwrite, maps, stop)
         return Outcome(case.name, "kept" if kept else "done", kept or read_result(folder))
     except _StoppedError:
         return Outcome(case.name, "failed", reason="interrupted", earlier=_still_there(folder))
@@ -183,6 +169,30 @@ def _segment_case(case: CaseSource, segmenter: Segmenter, output: Path, overwrit
         return Outcome(case.name, "failed", reason=str(error), earlier=_still_there(folder))
     except Exception as error:  # noqa: BLE001 - whatever one case brings to light, the others go on
         return Outcome(case.name, "failed", reason=f"{case.path}: {type(error).__name__}: {error}", earlier=_still_there(folder))
+
+
+def _brought_to_its_end(
+    case: CaseSource, segmenter: Segmenter, output: Path, overwrite: bool, maps: Collection[MapName], stop: Event
+) -> Mapping[str, Any] | None:
+    """Have a case's results in its folder, and return the content of an earlier one if that was kept."""
+    folder = output / case.folder
+    earlier = None if case.problem else read_result(folder)
+    kept = None if overwrite else earlier
+    if kept is None:
+        result = segmenter.segment(read_case(case), _going_on(stop))
+        try:
+            with blaming_output(folder):
+                make_room(case, output, earlier["files"] if earlier else ())
+                save_segmentation(result, folder, overwrite=overwrite, maps=maps)
+        except InputError:
+            kept = None if overwrite else read_result(folder)  # of another process, which was faster
+            if kept is None:
+                raise
+    if kept is not None and (difference := _difference(case, kept, segmenter, folder, maps)):
+        raise InputError(f"{folder}: holds a result {difference}. Use --overwrite, or another --output.")
+    with blaming_output(folder):
+        write_derivative(case, folder, output, __version__)
+    return kept
 
 
 def _still_there(folder: Path) -> Mapping[str, Any] | None:

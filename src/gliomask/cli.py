@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 1 some case failed or nothing could be done, 2 wrong usage."""
     options = make_parser().parse_args(arguments)
     try:
-        with _ended_by_sigterm():
+        with _ended_in_order():
             code: int = options.run(options)
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the program as an exit does, so that what was unpacked of a patient's data goes away."""
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM, and a terminal that is closed, end the program as an exit does, so that what was unpacked of a patient's data goes."""
     if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
         yield
         return
@@ -44,11 +44,16 @@ def _ended_by_sigterm() -> Iterator[None]:
     def leave(number: int, frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    asked = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]  # Windows has no second
+    before = {number: signal.getsignal(number) for number in asked}
+    heard = [number for number in asked if before[number] != signal.SIG_IGN]  # as nohup has the second ignored
+    for number in heard:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: set by another language's code
+        for number in heard:
+            signal.signal(number, before[number] or signal.SIG_DFL)  # None: set by another language's code
 
 
 def entry() -> NoReturn:

@@ -262,11 +262,9 @@ def _mapped_colours(slices: NDArray[Any]) -> int:
     """Return how many colours the slices have if a map of 8-bit grey may have made them, else 0."""
     if slices.dtype != np.uint8:
         return 0
-    filled = [
-        z
-        for z, plane in enumerate(slices)
-        if np.median(np.ptp(plane, axis=(0, 1))) >= LEAST_SPAN and np.count_nonzero((top := plane.max(axis=-1)) > top.mean()) > LEAST_COLOURED
-    ]
+    brightest = slices.max(axis=-1)
+    bright = np.count_nonzero(brightest > brightest.mean(axis=(1, 2), keepdims=True), axis=(1, 2)) > LEAST_COLOURED
+    filled = bright & (np.median(np.ptp(slices, axis=(1, 2)), axis=-1) >= LEAST_SPAN)
     packed = slices[filled].astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)
     most = max((np.unique(plane).size for plane in packed), default=0)
     return most if most <= MAPPED_COLOURS else 0

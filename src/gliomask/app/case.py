@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -176,8 +177,9 @@ def work_on(case: Case, segmenter: Segmenter, results: Keep[Found], visitor: Cal
     """Bring a case to its end, whatever that is, telling of its progress in the case itself."""
     try:
         case.progress.begin("reading")
-        case.key = f"{case.digest()} {segmenter.model.sha256} {case.force}"
-        found = _kept(case.key, results, visitor) or _find(case, segmenter, results, visitor)
+        with nullcontext() if case.source is None else case.source.at_hand():
+            case.key = f"{case.digest()} {segmenter.model.sha256} {case.force}"
+            found = _kept(case.key, results, visitor) or _find(case, segmenter, results, visitor)
         case.series = found.result.volume.flair_series or case.series
         case.facts = facts_of(found.result, found.reference)
         case.summary = summary_of(found.result)

@@ -1,11 +1,14 @@
 """Zip archives of a case, unpacked into a folder that goes away again; nothing an archive says of itself is trusted."""
 
+import shutil
 import stat
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from tempfile import TemporaryDirectory
+from threading import Lock
+from weakref import finalize
 
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io.access import lost
@@ -26,6 +29,60 @@ RATIO_FROM_BYTES = 16 * 2**20
 CHUNK = 2**20
 
 
+class Unpacked:
+    """An archive's files in a folder of their own, there within ``with`` blocks, which may overlap.
+
+    They stay between blocks as long as *readers* are still to come and the disk has room for one more archive, and go with
+    this object at the latest.
+
+    Attributes
+    ----------
+    folder
+        Where they lie; always the same.
+    readers
+        How many times more they are to be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Remember the archive; nothing is unpacked before it is used."""
+        self._path = path
+        self.folder = Path(tempfile.mkdtemp(prefix="gliomask-"))
+        finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.readers = 1
+        self._inside, self._is_unpacked = 0, False
+        self._lock = Lock()
+
+    def __enter__(self) -> "Unpacked":
+        """Unpack the archive, unless its files are there.
+
+        Raises
+        ------
+        InputError
+            As :func:`extracted`.
+        """
+        with self._lock:
+            if not self._is_unpacked:
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+                try:
+                    _unpack(self._path, self.folder)
+                except BaseException:
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                    raise
+            self._inside, self._is_unpacked = self._inside + 1, True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the files if nobody is to read them, or they take room that others need."""
+        with self._lock:
+            self._inside -= 1
+            if self._inside:
+                return
+            self.readers -= 1
+            if self.readers <= 0 or shutil.disk_usage(self.folder).free < MAX_BYTES:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self._is_unpacked = False
+
+
 @contextmanager
 def extracted(path: Path) -> Iterator[Path]:
     """Yield a temporary folder with an archive's files, removed when the block ends.
@@ -39,10 +96,8 @@ def extracted(path: Path) -> Iterator[Path]:
         bytes, files or compression than :data:`MAX_BYTES`, :data:`MAX_FILES` and :data:`MAX_RATIO`
         allow, counted on what is really unpacked.
     """
-    with TemporaryDirectory(prefix="gliomask-") as temporary:
-        folder = Path(temporary)
-        _unpack(path, folder)
-        yield folder
+    with Unpacked(path) as archive:
+        yield archive.folder
 
 
 def archives_inside(path: Path) -> list[Path]:

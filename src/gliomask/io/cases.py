@@ -3,19 +3,17 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
-from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io.access import closed, lost
-from gliomask.io.archives import archives_inside, extracted
+from gliomask.io.archives import Unpacked, archives_inside
 from gliomask.io.bids import bids_cases, is_derivative
 from gliomask.io.folders import look_below
 from gliomask.io.headers import is_dicom
@@ -97,6 +95,11 @@ def read_case(case: CaseSource) -> Volume:
     """
     if case.problem:
         raise InputError(case.problem)
+    with case.at_hand():
+        return _read(case)
+
+
+def _read(case: CaseSource) -> Volume:
     if case.kind == "images":
         volume = _read_images(case)
     elif case.kind == "nifti":
@@ -338,12 +341,14 @@ def _noted(cases: Sequence[CaseSource], note: str) -> list[CaseSource]:
 
 
 def _cases_in_zip(path: Path) -> list[CaseSource]:
-    unpacked = _Unpacked(path)
+    unpacked = Unpacked(path)
     folder = unpacked.folder
-    try:
-        cases = _cases_in_folder(folder)
-    except InputError as error:
-        raise InputError(str(error).replace(str(folder), str(path))) from error
+    with unpacked:
+        try:
+            cases = _cases_in_folder(folder)
+        except InputError as error:
+            raise InputError(str(error).replace(str(folder), str(path))) from error
+        unpacked.readers += len(cases)
     if archives := archives_inside(path):
         cases = _noted(cases, f"not used, being archives in an archive: {listed(archives)}")
     inner = []
@@ -355,19 +360,10 @@ def _cases_in_zip(path: Path) -> list[CaseSource]:
                 name=printable(path.stem) if named_by_zip else case.name,
                 path=path / case.path.relative_to(folder),
                 problem=case.problem.replace(str(folder), str(path)),
-                holder=unpacked,
+                archive=unpacked,
             )
         )
     return inner
-
-
-class _Unpacked:
-    """An archive's files, there for as long as somebody holds this."""
-
-    def __init__(self, path: Path) -> None:
-        stack = ExitStack()
-        self.folder = stack.enter_context(extracted(path))
-        self._finalizer = finalize(self, stack.close)
 
 
 def _with_unique_names(cases: list[CaseSource]) -> list[CaseSource]:

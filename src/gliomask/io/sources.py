@@ -3,9 +3,12 @@
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+
+from gliomask.io.archives import Unpacked
 
 Kind = Literal["images", "nifti", "dicom"]
 
@@ -41,8 +44,8 @@ class CaseSource:
         Most pixels that are read of the case; None is what its reader allows.
     place
         Where it lies, from the folder on that was given or holds the file that was; empty for uploads.
-    holder
-        Keeps what was unpacked from an archive for as long as the case is in use.
+    archive
+        What the files are unpacked from; they are there :meth:`at_hand`.
     """
 
     name: str
@@ -57,12 +60,16 @@ class CaseSource:
     notes: tuple[str, ...] = ()
     max_pixels: int | None = None
     place: str = ""
-    holder: object = field(default=None, repr=False, compare=False)
+    archive: Unpacked | None = field(default=None, repr=False, compare=False)
 
     @property
     def folder(self) -> Path:
         """Where its results go, below the output; that of a BIDS dataset has the dataset's own tree beside them."""
         return Path(self.name) if self.bids is None else Path("cases", self.name)
+
+    def at_hand(self) -> AbstractContextManager[object]:
+        """Return a context in which the files can be read, those from an archive too."""
+        return nullcontext() if self.archive is None else self.archive
 
     def noted(self, note: str) -> "CaseSource":
         """Return the case with one more note."""
