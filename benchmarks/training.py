@@ -152,6 +152,6 @@ def _cases(recipe: Any, dataset: Path | None) -> Sequence[Any]:
     from gliomask.dataset.batches import load_case, make_case
 
     if dataset is not None:
-        return [load_case(patient, recipe.normalisation) for patient in index_dataset(dataset)[:8]]
+        return [load_case(patient, recipe.normalisation, recipe.input_size) for patient in index_dataset(dataset)[:8]]
     heads = [cohort.head(12, first=number) for number in range(4)]
     return [make_case(head, head[..., 1] > 100, recipe.normalisation) for head in heads]

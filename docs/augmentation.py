@@ -81,7 +81,7 @@ def main() -> None:
         case = make_case(draw_phantom().voxels, lesion_mask(), recipe.normalisation)
     else:
         patients = {patient.name: patient for patient in index_dataset(options.data)}
-        case = load_case(patients[options.patient or next(iter(patients))], recipe.normalisation)
+        case = load_case(patients[options.patient or next(iter(patients))], recipe.normalisation, recipe.input_size)
     plot(case, int(np.argmax(case.masks[..., 0].sum(axis=(1, 2)))), recipe.augmentation, options.output)
 
 

@@ -196,6 +196,10 @@ class TestScoring:
         assert scoring.case_role(f"{trained}_2", MODEL) == TRAINED_ON
         assert role_of(trained[: len("TCGA_CS_4941")].replace("_", "-").lower(), MODEL) == TRAINED_ON
         assert role_of("TCGA-CS-9999", MODEL) == HELD_OUT
+        started = replace(MODEL, training={**MODEL.training, "initial_weights": "0" * 64, "initial_patients_known": False})
+        assert (role_of(trained, started), role_of("TCGA-CS-9999", started)) == (TRAINED_ON, UNKNOWN)
+        members = replace(MODEL, training={"patients": MODEL.training["patients"], "members": [MODEL.training, started.training]})
+        assert role_of("TCGA-CS-9999", members) == UNKNOWN
         assert scoring.case_role("head", MODEL) == UNKNOWN
         without = replace(MODEL, training={**MODEL.training, "patients": MODEL.training["patients"][1:]})
         assert scoring.case_role(trained, without) == HELD_OUT

@@ -11,6 +11,7 @@ from gliomask import InputError, cli
 from gliomask.confidence import Calibration
 from gliomask.dataset import sealed_patients
 from gliomask.evaluation import Protocol, cross_validate
+from gliomask.evaluation.fitting import Fit
 from gliomask.models import BUNDLED, read_record
 
 PATIENTS = {"TCGA_XX_1_20000101": "a", "TCGA_XX_2_20000101": "b", "TCGA_YY_3_20000101": "b"}
@@ -110,6 +111,16 @@ def test_what_weakens_the_proof_is_told(
     assert left_out.startswith("1 patients of the sealed test set")
 
 
+def test_a_model_that_saw_a_patient_under_another_spelling_is_refused(
+    tmp_path: Path, split: Path, runs: Path, write_slices: Callable[..., Path]
+) -> None:
+    write_slices(tmp_path / "tcia" / "TCGA-XX-0001", (5,), masks=True)
+    split.write_text("patient,fold\nTCGA-XX-0001,a\n")
+    write_run(runs / "run-a", held_out_fold="a", patients=["TCGA_XX_0001_20000101"])
+    with pytest.raises(InputError, match="was trained on 1 of the patients of fold a"):
+        cross_validate(tmp_path / "tcia", runs, Protocol(split))
+
+
 def test_a_patient_without_a_fold_is_named(data: Path, split: Path, runs: Path, write_slices: Callable[..., Path]) -> None:
     write_slices(data / "stranger", (5,), masks=True)
     with pytest.raises(InputError, match="1 patient without a fold in the split: stranger"):
@@ -126,7 +137,9 @@ def test_calibrate_tells_before_its_work_what_it_cannot_write(
     assert f"{record.parent}: cannot be written" in capsys.readouterr().err
 
 
-def test_calibrate_writes_what_it_fitted(data: Path, split: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calibrate_writes_what_it_fitted(
+    data: Path, split: Path, runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = runs / "run-a" / "fast.json"
     command = ["calibrate", str(data), "--cross-validation", str(runs), "--split", str(split)]
     assert cli.main([*command, "--write", str(record)]) == 0
@@ -137,6 +150,9 @@ def test_calibrate_writes_what_it_fitted(data: Path, split: Path, runs: Path, ca
     assert written.calibration != Calibration()
     # The mask stays what it was: the threshold moves with the probabilities.
     assert written.threshold == pytest.approx(float(written.calibration.apply(np.array(0.5, np.float32))), abs=0.006)
+    monkeypatch.setattr(Fit, "threshold", property(lambda _: 0.003456))  # of a network early in its training
+    assert cli.main([*command, "--write", str(record)]) == 0
+    assert read_record(record).threshold == 0.0035
 
 
 def test_a_fit_needs_two_folds(data: Path, split: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

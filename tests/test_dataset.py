@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gliomask import InputError
+from gliomask import InputError, Volume
 from gliomask.dataset import (
     SEALED,
     check_folds,
@@ -18,6 +18,8 @@ from gliomask.dataset import (
     sealed_patients,
     write_split,
 )
+from gliomask.dataset.batches import load_case
+from gliomask.preprocess import Normalisation, to_network_grid
 
 Write = Callable[..., Path]
 
@@ -69,6 +71,36 @@ def test_all_problems_are_in_one_error(tmp_path: Path, write_slices: Write) -> N
     assert "head_2_mask.tif: a mask without its image" in message
     assert "head_3_mask.tif: is 8 x 9 pixels, its image 256 x 256" in message
     assert "head_4.tif: not readable" in message
+
+
+def test_slices_are_tiff_by_either_ending_and_others_are_told(tmp_path: Path, write_slices: Write) -> None:
+    for name, ending in (("a", ".tif"), ("b", ".tiff"), ("c", ".TIF")):
+        for path in list(write_slices(tmp_path / name, (5,), masks=True).iterdir()):
+            path.rename(path.with_suffix(ending))
+    (tmp_path / "figures").mkdir()
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save(tmp_path / "figures" / "plot.png")
+    assert [(patient.name, len(patient.images)) for patient in index_dataset(tmp_path)] == [("a", 1), ("b", 1), ("c", 1)]
+    for path in list((tmp_path / "c").iterdir()):
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+    with pytest.raises(InputError, match=r"c: holds slices that are no TIFF, such as the mask head_1_mask\.png"):
+        index_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_training_sees_slices_in_the_size_that_a_prediction_does(tmp_path: Path, phantom: Volume, scale: int) -> None:
+    mask = phantom.voxels[6, ..., 1] > 100
+    for name, pixels in (("head_1", phantom.voxels[6]), ("head_1_mask", mask.astype(np.uint8) * 255)):
+        (tmp_path / "p").mkdir(exist_ok=True)
+        Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)).save(tmp_path / "p" / f"{name}.tif")
+    (patient,) = index_dataset(tmp_path)
+    case = load_case(patient, Normalisation(), 256)
+    assert case.images.shape == (1, 256, 256, 3) and case.images.dtype == np.uint8
+    images, masks = patient.load()
+    predicted = to_network_grid(images.astype(np.float32), 256)
+    np.testing.assert_allclose(case.images, predicted, atol=0.5)
+    assert case.masks.sum() == pytest.approx(mask.sum(), rel=0.03)
+    assert (scale == 1) is bool(masks.shape[1] == 256)
 
 
 def test_folders_that_are_no_dataset(tmp_path: Path) -> None:
@@ -207,8 +239,9 @@ def test_sealed_patients_are_not_trained_on_unless_asked(four_patients: Path) ->
         divide(patients, SPLIT, "0", allowed=["d", "e"])
 
 
-def test_sealed_patients_are_left_out_of_any_split(tmp_path: Path, write_slices: Write) -> None:
-    sealed = sorted(sealed_patients())[0]
+@pytest.mark.parametrize("spelled", [str, lambda name: name[:12].replace("_", "-"), str.lower])
+def test_sealed_patients_are_left_out_of_any_split(tmp_path: Path, write_slices: Write, spelled: Callable[[str], str]) -> None:
+    sealed = spelled(sorted(sealed_patients())[0])
     for name in ("a", "b", sealed):
         write_slices(tmp_path / "data" / name, (5,), masks=True)
     training, validation = divide(index_dataset(tmp_path / "data"), {"a": "0", "b": "1", sealed: "1"}, "0")

@@ -224,7 +224,7 @@ def test_epochs_shorter_than_a_second_are_all_logged(tmp_path: Path) -> None:
 
 
 def test_batch_scores_are_the_reference_projects(training: ModuleType, dataset: Path) -> None:
-    cases = [training.load_case(patient, Normalisation("full_scale")) for patient in index_dataset(dataset)]
+    cases = [training.load_case(patient, Normalisation("full_scale"), 256) for patient in index_dataset(dataset)]
 
     class Half:
         def predict_on_batch(self, images: np.ndarray) -> np.ndarray:

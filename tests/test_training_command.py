@@ -2,6 +2,7 @@ import contextlib
 import io
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,6 @@ def test_a_leaky_training_says_so(small_batches: None, dataset: Path, tmp_path: 
     assert "held_out" not in record.scores and len(record.training["history"]) == 1
     with pytest.raises(InputError, match="proves nothing"):
         fold_models(tmp_path)
-    from dataclasses import replace
-
     from gliomask.dataset import divide_slices, index_dataset
 
     # The table of docs/leak.py scores the same held-out slices, and their masks beside them; all are in one batch here.
@@ -101,6 +100,7 @@ def test_what_cannot_be_exported_here_is_kept_with_its_record_and_gone_on_from(
 ) -> None:
     from gliomask.cli import main
     from gliomask.training import export
+    from gliomask.training.command import write_record
 
     def unable(*arguments: object) -> None:
         raise ImportError("no exporter")
@@ -119,7 +119,18 @@ def test_what_cannot_be_exported_here_is_kept_with_its_record_and_gone_on_from(
     assert run("more", "--initial-weights", str(first)) == 0
     assert not find_model(tmp_path / "more" / "model.onnx").started_from_unknown
     assert run("first") == 0  # straight to the export
-    assert find_model(first.with_suffix(".onnx")).file == "model.onnx"
+    exported = find_model(first.with_suffix(".onnx"))
+    assert exported.file == "model.onnx"
+    write_record(replace(exported, threshold=0.3))  # as calibration does
+    assert run("first") == 0
+    assert "exported before, and left as it is" in capsys.readouterr().out
+    assert find_model(exported.path).threshold == 0.3
+
+    elsewhere = tmp_path / "moved"
+    elsewhere.mkdir()
+    shutil.copy(tmp_path / "first" / "checkpoint.npz", elsewhere)  # alone, as from a machine that cannot export
+    assert run("moved") == 0
+    assert len(find_model(elsewhere / "model.onnx").training["history"]) == 1
 
 
 def test_whom_initial_weights_had_seen_is_known_from_their_record(
@@ -143,6 +154,17 @@ def test_whom_initial_weights_had_seen_is_known_from_their_record(
     told = capsys.readouterr()
     assert "patients of fold 1" in told.err and "who would be held out" in told.err
     assert not (tmp_path / "other" / "checkpoint.npz").exists()
+
+    beside = first.with_suffix(".json")
+    record = beside.read_text()
+    beside.write_text(record.replace('"b"', '"TCGA_XX_0001_20000101"').replace('"c"', '"TCGA_XX_0002_20000101"'))
+    for name in "ab":
+        shutil.copytree(dataset / name, tmp_path / "tcia" / f"TCGA-XX-000{'_ab'.index(name)}")
+    (tmp_path / "tcia.csv").write_text("patient,fold\nTCGA-XX-0001,1\nTCGA-XX-0002,0\n")
+    other = ("--split", str(tmp_path / "tcia.csv"), "--fold", "1", "--output", str(tmp_path / "spelled"))
+    assert main(["train", str(tmp_path / "tcia"), *other, "--initial-weights", str(first)]) == 1
+    assert "(TCGA-XX-0001…), who would be held out" in capsys.readouterr().err
+    beside.write_text(record)
 
     alone = shutil.copy(first, tmp_path / "alone.keras")
     assert run("unknown", "1", "--initial-weights", str(alone)) == 0

@@ -246,11 +246,11 @@ def calibrate(options: argparse.Namespace) -> int:
 
 def split(options: argparse.Namespace) -> int:
     """Divide patients into folds."""
-    from gliomask.dataset import SEALED, index_dataset, make_folds, sealed_patients, write_split
+    from gliomask.dataset import SEALED, index_dataset, is_sealed, make_folds, write_split
     from gliomask.sizes import counted
 
     names = {patient.name for patient in index_dataset(options.data)}
-    sealed = names & sealed_patients()
+    sealed = set(filter(is_sealed, names))
     usable = names - sealed
     if len(usable) < options.folds:
         aside = f" beside {len(sealed)} of the sealed test set" if sealed else ""

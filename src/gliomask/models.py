@@ -91,8 +91,12 @@ class ModelRecord:
 
     @property
     def started_from_unknown(self) -> bool:
-        """Whether the training went on from weights of which it is not known whom they had seen: ``training["patients"]`` lacks those."""
-        return bool(self.training.get("initial_weights")) and not self.training.get("initial_patients_known")
+        """Whether the training, or a member's, went on from weights of which it is not known whom they had seen.
+
+        ``training["patients"]`` lacks those.
+        """
+        trainings = (self.training, *self.training.get("members", ()))
+        return any(training.get("initial_weights") and not training.get("initial_patients_known") for training in trainings)
 
     @property
     def schedule(self) -> str:

@@ -1,7 +1,17 @@
 """The LGG MRI segmentation dataset: index, patient-level splits, batches and augmentation."""
 
 from gliomask.dataset.index import Patient, identity, index_dataset, institution
-from gliomask.dataset.splits import SEALED, check_folds, divide, divide_slices, make_folds, read_split, sealed_patients, write_split
+from gliomask.dataset.splits import (
+    SEALED,
+    check_folds,
+    divide,
+    divide_slices,
+    is_sealed,
+    make_folds,
+    read_split,
+    sealed_patients,
+    write_split,
+)
 
 __all__ = [
     "SEALED",
@@ -12,6 +22,7 @@ __all__ = [
     "identity",
     "index_dataset",
     "institution",
+    "is_sealed",
     "make_folds",
     "read_split",
     "sealed_patients",

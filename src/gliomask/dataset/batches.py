@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.dataset.augment import Augmentation, draw_outside, drop_sequences, remove_outside, vary_intensity, warp
 from gliomask.dataset.index import Patient
-from gliomask.preprocess import Normalisation, Windows, apply_windows, intensity_windows
+from gliomask.preprocess import Normalisation, Windows, apply_windows, intensity_windows, to_network_grid
 
 SINGLE_SLICE = 0.3  # share of slices normalised by themselves, as a lone PNG will be
 
@@ -44,11 +45,13 @@ class Case:
     stripped: CaseWindows | None = None
 
 
-def load_case(patient: Patient, normalisation: Normalisation, brain_masks: Path | None = None) -> Case:
+def load_case(patient: Patient, normalisation: Normalisation, size: int, brain_masks: Path | None = None) -> Case:
     """Return the patient read into memory with everything that batches need to know of it.
 
     Parameters
     ----------
+    size
+        Pixels along the longer side of the slices that the network sees; others are resized to it, as they are for a prediction.
     brain_masks
         As :meth:`gliomask.dataset.Patient.load_brain` takes it.
 
@@ -58,7 +61,17 @@ def load_case(patient: Patient, normalisation: Normalisation, brain_masks: Path 
         A file is missing, unreadable, or of another size than its slice.
     """
     images, tumour = patient.load()
-    return make_case(images, tumour, normalisation, None if brain_masks is None else patient.load_brain(brain_masks))
+    brain = None if brain_masks is None else _sized(patient.load_brain(brain_masks), size)
+    return make_case(_sized(images, size), _sized(tumour, size), normalisation, brain)
+
+
+def _sized(slices: NDArray[Any], size: int) -> NDArray[Any]:
+    """Return slices ``(z, y, x)`` or ``(z, y, x, c)`` of their own type whose longer side has *size* pixels, the same if it has."""
+    if max(slices.shape[1:3]) == size:
+        return slices
+    channels = slices.astype(np.float32).reshape(*slices.shape[:3], -1)
+    resized = to_network_grid(channels, size).reshape(-1, size, size, *slices.shape[3:])
+    return resized >= 0.5 if slices.dtype == np.bool_ else np.round(resized).astype(slices.dtype)
 
 
 def make_case(

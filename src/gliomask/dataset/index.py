@@ -11,9 +11,12 @@ from PIL import Image
 from gliomask.errors import InputError
 from gliomask.io import read_image, read_mask
 from gliomask.io.access import no_folder
-from gliomask.io.naming import is_mask, natural_key
+from gliomask.io.naming import is_image, is_mask, natural_key
 from gliomask.preprocess import fill_channels
 from gliomask.volume import CHANNELS
+
+ENDINGS = (".tif", ".tiff")
+"""Of slices and masks, in letters of either case."""
 
 LISTED_PROBLEMS = 20  # enough to see a pattern; a wrong folder would otherwise print thousands
 
@@ -107,16 +110,19 @@ def index_dataset(root: Path) -> list[Patient]:
 
 
 def _index_patient(folder: Path, problems: list[str]) -> Patient | None:
-    files = sorted(folder.glob("*.tif"), key=lambda p: natural_key(p.name))
+    everything = sorted((p for p in folder.iterdir() if is_image(p)), key=lambda p: natural_key(p.name))
+    files = [p for p in everything if p.suffix.casefold() in ENDINGS]
     images = [p for p in files if not is_mask(p)]
-    masks = {p.stem.removesuffix("_mask"): p for p in files if is_mask(p)}
+    masks = {p.stem[: -len("_mask")]: p for p in files if is_mask(p)}
     if not files:
+        if other := next(filter(is_mask, everything), None):
+            problems.append(f"{folder}: holds slices that are no TIFF, such as the mask {other.name}. Save them as .tif")
         return None
     first: tuple[int, int] | None = None
     for image in images:
         mask = masks.get(image.stem)
         if mask is None:
-            problems.append(f"{image}: its mask {image.stem}_mask.tif is missing")
+            problems.append(f"{image}: its mask {image.stem}_mask{image.suffix} is missing")
             continue
         size, mask_size = (_size_of(path, problems) for path in (image, mask))
         first = first or size
@@ -125,7 +131,7 @@ def _index_patient(folder: Path, problems: list[str]) -> Patient | None:
         if size and size != first:
             problems.append(f"{image}: is {_by(size)} pixels, the patient's first slice {_by(first)}")
     orphans = set(masks) - {p.stem for p in images}
-    problems.extend(f"{masks[stem]}: a mask without its image {stem}.tif" for stem in sorted(orphans))
+    problems.extend(f"{masks[stem]}: a mask without its image {stem}{masks[stem].suffix}" for stem in sorted(orphans))
     return Patient(folder.name, tuple(images), tuple(masks[p.stem] for p in images if p.stem in masks))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gliomask.dataset.index import Patient, institution
+from gliomask.dataset.index import Patient, identity, institution
 from gliomask.errors import InputError
 from gliomask.io import write_text
 from gliomask.io.writing import blaming_output
@@ -111,6 +111,16 @@ def sealed_patients() -> frozenset[str]:
     return frozenset(name for name, fold in read_split().items() if fold == SEALED)
 
 
+def is_sealed(patient: str) -> bool:
+    """Return whether a patient is of the sealed test set, however the name of TCGA is written."""
+    return identity(patient) in _sealed_identities()
+
+
+@cache
+def _sealed_identities() -> frozenset[str]:
+    return frozenset(map(identity, sealed_patients()))
+
+
 def divide(
     patients: Sequence[Patient], split: dict[str, str], held_out: str | None, allowed: Collection[str] = ()
 ) -> tuple[list[Patient], list[Patient]]:
@@ -170,5 +180,4 @@ def _usable(patients: Sequence[Patient], left_out: Collection[str], allowed: Col
     """Return the patients but for those left out and the sealed test set, of both of whom *allowed* names exceptions."""
     if missing := sorted(set(allowed) - {p.name for p in patients}):
         raise InputError(f"patients named but not in the dataset: {', '.join(missing)}.")
-    aside = (sealed_patients() | set(left_out)) - set(allowed)
-    return [p for p in patients if p.name not in aside]
+    return [p for p in patients if p.name in allowed or not (p.name in left_out or is_sealed(p.name))]

@@ -129,7 +129,7 @@ def _case(
 def write_to_records(calibrated: Calibrated, paths: Sequence[Path]) -> list[ModelRecord]:
     """Set calibration and expected agreement in models' records, with what they come to beside the scores, and return the records.
 
-    The threshold is set to what 0.5 becomes, to two decimals, so that masks stay as they are but for rounding. Of an ensemble,
+    The threshold is set to what 0.5 becomes, to two digits, so that masks stay as they are but for rounding. Of an ensemble,
     for whose mean the calibration of single networks does not hold, only what tells its members' expected Dice is set.
     """
     written = []
@@ -139,7 +139,7 @@ def write_to_records(calibrated: Calibrated, paths: Sequence[Path]) -> list[Mode
         told = replace(record, agreement=fitted.agreement)
         if "members" not in record.training:
             scores = {**record.scores, "confidence": confidence}
-            told = replace(told, threshold=round(fitted.threshold, 2), calibration=fitted.calibration, scores=scores)
+            told = replace(told, threshold=float(f"{fitted.threshold:.2g}"), calibration=fitted.calibration, scores=scores)
         write_text(told.to_json(), path)
         written.append(told)
     return written

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from gliomask.dataset import SEALED, Patient, check_folds, index_dataset, read_split, sealed_patients
+from gliomask.dataset import SEALED, Patient, check_folds, identity, index_dataset, is_sealed, read_split
 from gliomask.errors import InputError
 from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.protocol import Progress, Protocol, Scored, no_progress, pictures_of, pooled_by_role, score_patient
@@ -128,7 +128,7 @@ def held_out_patients(
     split = read_split(split_file)
     everyone = index_dataset(data)
     check_folds((p.name for p in everyone), split)
-    usable = [p for p in everyone if split[p.name] != SEALED and p.name not in sealed_patients()]
+    usable = [p for p in everyone if split[p.name] != SEALED and not is_sealed(p.name)]
     if not usable:
         raise InputError(f"{data}: none of its {len(everyone)} patients is in a fold of the cross-validation.")
     counts = Counter(split[p.name] for p in usable)
@@ -146,8 +146,8 @@ def held_out_patients(
 def _check_models(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
     """Refuse models that saw patients whom they would score."""
     for fold in sorted({fold for fold, _ in patients}):
-        trained = set(models[fold].training["patients"])
-        if seen := sorted(patient.name for own, patient in patients if own == fold and patient.name in trained):
+        trained = set(map(identity, models[fold].training["patients"]))
+        if seen := sorted(patient.name for own, patient in patients if own == fold and identity(patient.name) in trained):
             raise InputError(
                 f"{models[fold].path}: was trained on {len(seen)} of the patients of fold {fold} ({', '.join(seen[:3])}…), which it "
                 "would score. Give the split that it was trained with (--split), or a model trained without that fold."

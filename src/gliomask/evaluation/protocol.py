@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gliomask.dataset import Patient, identity, index_dataset, read_split, sealed_patients
+from gliomask.dataset import Patient, identity, index_dataset, is_sealed, read_split
 from gliomask.errors import InputError
 from gliomask.evaluation.calibration import Reliability, pooled, reliabilities
 from gliomask.evaluation.outcome import CasePicture, Evaluation
@@ -122,10 +122,15 @@ def pictures_of(scored: Sequence[Scored]) -> tuple[CasePicture, ...]:
 
 
 def role_of(patient: str, model: ModelRecord) -> str:
-    """Return whether a model was trained on a patient, from the names in its record; a name of TCGA may be written in another way."""
+    """Return whether a model was trained on a patient, from the names in its record; a name of TCGA may be written in another way.
+
+    Of weights that it started from, or a member, the record may not tell.
+    """
     trained = model.training.get("patients")
     if trained is None:
         return UNKNOWN
     if identity(patient) in map(identity, trained):
         return TRAINED_ON
-    return SEALED_TEST if identity(patient) in map(identity, sealed_patients()) else HELD_OUT
+    if model.started_from_unknown:
+        return UNKNOWN
+    return SEALED_TEST if is_sealed(patient) else HELD_OUT

@@ -17,7 +17,7 @@ from gliomask.evaluation.cases import case_pictures
 from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.plots import dice_by_institution, dice_by_size, reliability_curve
 from gliomask.evaluation.report_tables import HARD_SPACE, group_table, interval, one, patient_table, percent, three
-from gliomask.evaluation.scores import HELD_OUT, SEALED_TEST, TRAINED_ON
+from gliomask.evaluation.scores import HELD_OUT, SEALED_TEST, TRAINED_ON, UNKNOWN
 from gliomask.evaluation.summary import by_institution, by_size, summarise
 from gliomask.evaluation.table import TITLES
 from gliomask.report.html import paragraphs, style
@@ -85,6 +85,8 @@ def _cautions(evaluation: Evaluation, role: str) -> Iterator[str]:
         yield "This page holds slices of patients' scans. Keep it, and pass it on, as you would the scans themselves."
     if role == TRAINED_ON:
         yield "The model was trained on these patients, so the numbers say how well it remembers, not how well it works."
+    if role == UNKNOWN and evaluation.kind != "masks":
+        yield "It is not known whether the model was trained on these patients: if it was, the numbers say how well it remembers."
     others = {r: len(patients) for r, patients in evaluation.roles().items() if r != role}
     for other, count in others.items():
         yield f"{count} more patients ({TITLES[other]}) stand in the table below and in no number or plot."

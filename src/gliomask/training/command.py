@@ -1,5 +1,6 @@
 """What ``gliomask train`` does: data, split, training, export."""
 
+import json
 import os
 import time
 from argparse import Namespace
@@ -9,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gliomask.dataset import Patient, divide, divide_slices, index_dataset, read_split
+from gliomask.dataset import Patient, divide, divide_slices, identity, index_dataset, read_split
 from gliomask.errors import EngineError, InputError
 from gliomask.evaluation import Protocol, evaluate_patients
 from gliomask.io import write_text
@@ -92,6 +93,9 @@ def _train_and_export(options: Namespace, report: Callable[[str], None], show: C
         "chosen_on_held_out": recipe.patience is not None,
         "keras": ", then ".join(trained_by(options.output)),
     }
+    if _is_exported(options.output / f"{options.name}.onnx", made, scored=bool(validation)):
+        report(f"{options.output / options.name}.onnx: exported before, and left as it is with its record")
+        return
     write_record_of(kept, recipe, made, {})  # whatever becomes of the export, whose record takes its place: trainings go on from here
     try:
         record = export(model, recipe, options.output, options.name, made)
@@ -101,11 +105,23 @@ def _train_and_export(options: Namespace, report: Callable[[str], None], show: C
             "Install what is missing and run the same command again; it goes straight to the export."
         ) from error
     if validation:
-        batches = batch_scores(model, [load_case(patient, recipe.normalisation) for patient in validation], recipe.input_size)
+        batches = batch_scores(
+            model, [load_case(patient, recipe.normalisation, recipe.input_size) for patient in validation], recipe.input_size
+        )
         record = replace(record, scores=dict(record.scores) | {"reference_project": {"split": made["split"]} | batches})
         record = write_record(record) if options.leaky else add_scores(record, validation, options.brain_masks)
     report(f"done in {(time.monotonic() - started) / 60:.0f} min; {describe(record)}")
     report(f"written: {kept}, {record.path} and its record")
+
+
+def _is_exported(path: Path, made: dict[str, Any], *, scored: bool) -> bool:
+    """Return whether this very training has its network and record there, *scored* if anybody was held out: it may be calibrated by now."""
+    beside = path.with_suffix(".json")
+    if not (path.is_file() and beside.is_file()):
+        return False
+    record = read_record(beside)
+    same = record.training == json.loads(json.dumps(made)) and record.sha256 == sha256_of(path)
+    return same and (not scored or bool({"held_out", "reference_project"} & record.scores.keys()))
 
 
 def _told(options: Namespace, training: Sequence[Patient], seen: set[str] | None, history: Sequence[dict[str, float]]) -> dict[str, Any]:
@@ -151,7 +167,8 @@ def _seen_before(options: Namespace, validation: Sequence[Patient], report: Call
         report(f"{weights}: no record beside it tells whom it was trained on, so that the new record cannot either")
         return None
     seen = set(record.training["patients"])
-    if not options.leaky and (both := sorted(seen & {patient.name for patient in validation})):
+    known = set(map(identity, seen))
+    if not options.leaky and (both := sorted(patient.name for patient in validation if identity(patient.name) in known)):
         raise InputError(
             f"{weights}: was trained on {len(both)} of the {len(validation)} patients of fold {options.fold} "
             f"({', '.join(both[:3])}…), who would be held out. Start from the network of the same fold, or from none."

@@ -101,6 +101,7 @@ def train(
     if state.step:
         _show_earlier_sizes(model, recipe, state.step, steps)
         state = checkpoint.resume(model)  # what was shown has moved the weights
+        write_history(state.history, settings.output)  # the checkpoint may have come from elsewhere by itself
         report(f"resumed at step {state.step} of {steps}")
     path = settings.initial_weights if settings.average_initial or not state.step else None
     network = None if path is None else initial_network(path, recipe, _network(recipe, settings.width))  # refused before the loading
@@ -156,7 +157,7 @@ def _check(settings: RunSettings, recipe: Recipe, validation: Sequence[Patient])
 def _load(patients: Sequence[Patient], recipe: Recipe, brain_masks: Path | None = None) -> list[Case]:
     """Return patients read into memory, several at a time: a GPU would wait for one after the other."""
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda patient: load_case(patient, recipe.normalisation, brain_masks), patients))
+        return list(pool.map(lambda patient: load_case(patient, recipe.normalisation, recipe.input_size, brain_masks), patients))
 
 
 @contextmanager
