@@ -162,7 +162,7 @@ class TestGrouping:
         assert list(found) == ["p1_flair", "p2_flair"]
         assert [f and f.name for f in found["p1_flair"].sequences] == ["p1_t1.nii.gz", "p1_t1ce.nii.gz"]
         assert [f.name for f in found["p1_flair"].masks] == ["p1_seg.nii.gz"]
-        assert found["p1_flair"].notes == ("not used: p1_t2.nii.gz",)
+        assert found["p1_flair"].notes == ("not used: “p1_t2.nii.gz”",)
         assert found["p2_flair"].sequences == (None, None)
 
     def test_before_and_after_of_one_subject_are_kept_apart(self) -> None:

@@ -105,8 +105,8 @@ def test_images_that_were_not_fetched(dataset: Path) -> None:
     with pytest.raises(InputError, match=r"run-1_FLAIR\.nii\.gz: a link to gone, which is not there\. Fetch it"):
         read_case(lost)
     notes = read_case(found).notes
-    assert "pre-contrast T1 not used. sub-01_T1w.nii.gz: a link to gone" in notes[0]
-    assert "post-contrast T1: sub-01_ce-gd_T1w.nii.gz, resampled" in notes[1]
+    assert "pre-contrast T1 not used. “sub-01_T1w.nii.gz”: a link to gone" in notes[0]
+    assert "post-contrast T1: “sub-01_ce-gd_T1w.nii.gz”, resampled" in notes[1]
 
 
 def test_contrast_agent_is_found_in_other_entities(dataset: Path) -> None:

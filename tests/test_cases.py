@@ -68,7 +68,7 @@ def test_what_lies_beside_is_told_with_a_case_that_can_be_read(tmp_path: Path) -
         (tmp_path / name).write_bytes(b"not read here")
     broken, whole = find_cases([tmp_path])
     assert broken.problem and not broken.notes
-    assert whole.notes == ("not used, as FLAIR is not in the name: c_t1.nii",)
+    assert whole.notes == ("not used, as FLAIR is not in the name: “c_t1.nii”",)
 
 
 def test_studies_in_one_folder_are_told_apart_by_their_first_files(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_names_with_flair_count_within_a_patient_alone(tmp_path: Path) -> None:
     touch(tmp_path / "all" / "p3" / "t2fl.nii.gz", *(tmp_path / "all" / "p4" / name for name in ("flair.nii.gz", "t1.nii.gz", "t2.nii.gz")))
     first, second = find_cases([tmp_path / "all"])
     assert (first.name, first.notes) == ("t2fl", ())
-    assert (second.name, second.notes) == ("flair", ("not used, as FLAIR is not in the name: t1.nii.gz, t2.nii.gz",))
+    assert (second.name, second.notes) == ("flair", ("not used, as FLAIR is not in the name: “t1.nii.gz”, “t2.nii.gz”",))
 
 
 def test_archives_in_folders_are_cases_and_a_bad_one_stops_no_other(tmp_path: Path) -> None:
@@ -270,8 +270,10 @@ def test_a_flair_in_another_format_is_a_failed_case_where_there_is_no_other(tmp_
     cases = {case.name: case.problem.removeprefix(f"{tmp_path}/all/") for case in find_cases([tmp_path / "all"])}
     assert cases.pop("flair") == ""
     assert set(cases) == {"p2", "anat"}
-    assert cases["p2"].startswith("p2: flair.hdr, flair.img: in a format that is not read. Convert a scan to NIfTI (.nii.gz) with the tool")
-    with pytest.raises(InputError, match=r"p4: atlas\.mgz: in a format that is not read"):
+    assert cases["p2"].startswith(
+        "p2: “flair.hdr”, “flair.img”: in a format that is not read. Convert a scan to NIfTI (.nii.gz) with the tool"
+    )
+    with pytest.raises(InputError, match=r"p4: “atlas\.mgz”: in a format that is not read"):
         find_cases([tmp_path / "all" / "p4"])
     (tmp_path / "x.mha").write_text("ObjectType = Image")
     with pytest.raises(InputError, match=r"x\.mha: in a format that is not read"):
@@ -281,9 +283,9 @@ def test_a_flair_in_another_format_is_a_failed_case_where_there_is_no_other(tmp_
 def test_what_is_not_read_beside_cases_is_told(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("p1_flair.nii.gz", "p2_flair.nrrd", "p3_flair.nii.gz", "p4.tar.gz", "p5/slice.bmp", "notes.txt")))
     first, second = find_cases([tmp_path])
-    assert first.notes == ("not used, being in a format that is not read: p2_flair.nrrd, p4.tar.gz, slice.bmp",)
+    assert first.notes == ("not used, being in a format that is not read: “p2_flair.nrrd”, “p4.tar.gz”, “slice.bmp”",)
     assert (second.notes, second.problem) == ((), "")
-    with pytest.raises(InputError, match=r"p5: slice\.bmp: in a format that is not read.*save a picture as PNG"):
+    with pytest.raises(InputError, match=r"p5: “slice\.bmp”: in a format that is not read.*save a picture as PNG"):
         find_cases([tmp_path / "p5"])
 
 
@@ -322,8 +324,8 @@ def test_archives_in_archives_are_told(tmp_path: Path) -> None:
             if name == "both":
                 archive.write(tmp_path / "slice.png", "p1/1.png")
     (case,) = find_cases([tmp_path / "both.zip"])
-    assert case.notes == ("not used, being archives in an archive: p2.zip",)
-    with pytest.raises(InputError, match=r"one\.zip: holds no files, but archives \(p2\.zip\)\. Unpack it, and give the folder"):
+    assert case.notes == ("not used, being archives in an archive: “p2.zip”",)
+    with pytest.raises(InputError, match=r"one\.zip: holds no files, but archives \(“p2\.zip”\)\. Unpack it, and give the folder"):
         find_cases([tmp_path / "one.zip"])
 
 

@@ -397,28 +397,28 @@ def two_echoes(folder: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing slice": (
         series_with((0, 1, 3, 4)),
-        r"gap of 12\.0 mm between IM0001 and IM0002, elsewhere 6\.0 mm. A slice is missing",
+        r"gap of 12\.0 mm between “IM0001” and “IM0002”, elsewhere 6\.0 mm. A slice is missing",
     ),
-    "every second of half is missing": (series_with((0, 1, 2, 4, 6)), r"gap of 12\.0 mm between IM0002 and IM0003, elsewhere 6\.0 mm"),
+    "every second of half is missing": (series_with((0, 1, 2, 4, 6)), r"gap of 12\.0 mm between “IM0002” and “IM0003”, elsewhere 6\.0 mm"),
     "uneven": (
         series_with((0, 1, 2.2, 3, 4)),
-        r"unevenly spaced slices: IM0002 lies 1\.20 mm from its place, distances are 4\.80 to 7\.20",
+        r"unevenly spaced slices: “IM0002” lies 1\.20 mm from its place, distances are 4\.80 to 7\.20",
     ),
-    "aside": (one_altered(ImagePositionPatient=[-18, -30, 23]), r"unevenly spaced slices: IM0003 lies 2\.00 mm from its place"),
-    "differing images at one place": (two_echoes, r"several images at one position that differ, 0/IM0000 and 1/IM0000"),
+    "aside": (one_altered(ImagePositionPatient=[-18, -30, 23]), r"unevenly spaced slices: “IM0003” lies 2\.00 mm from its place"),
+    "differing images at one place": (two_echoes, r"several images at one position that differ, “IM0000” in “0” and “IM0000” in “1”"),
     "differing offsets at one level": (
         one_altered(ImagePositionPatient=[-10, -30, 17]),
-        r"several images at one position that differ, IM0002 and IM0003",
+        r"several images at one position that differ, “IM0002” and “IM0003”",
     ),
     "mixed orientations": (
         one_altered(ImageOrientationPatient=[1, 0, 0, 0, 0.8, 0.6]),
-        r"mixed orientations within the series, IM0000 and IM0003 \(36\.9°",
+        r"mixed orientations within the series, “IM0000” and “IM0003” \(36\.9°",
     ),
     "mixed pixel spacing": (
         one_altered(PixelSpacing=[1.5, 1.2]),
-        r"mixed pixel spacing, 1\.25 x 1\.5 and 1\.2 x 1\.5 mm \(IM0000 and IM0003\)",
+        r"mixed pixel spacing, 1\.25 x 1\.5 and 1\.2 x 1\.5 mm \(“IM0000” and “IM0003”\)",
     ),
-    "mixed sizes": (other_size, r"mixed sizes, 40 x 32 and 38 x 32 pixels \(.*/IM0000 and more/IM0000\)"),
+    "mixed sizes": (other_size, r"mixed sizes, 40 x 32 and 38 x 32 pixels \(“IM0000” in “.*” and “IM0000” in “more”\)"),
     "no position": (one_altered(ImagePositionPatient=None), r"IM0003: nothing as ImagePositionPatient; expected 3 numbers"),
     "no orientation": (one_altered(ImageOrientationPatient=None), r"IM0003: nothing as ImageOrientationPatient; expected 6 numbers"),
     "no spacing": (one_altered(PixelSpacing=None), r"IM0003: nothing as PixelSpacing; expected 2 numbers"),
@@ -435,7 +435,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         r"its affine is singular \(spacing 1\.25, 1\.5, 1e-06 mm\); voxels have no extent",
     ),
     "slope of zero": (one_altered(RescaleSlope=0), r"IM0003: a rescale slope of 0 and intercept of 0"),
-    "slope beyond float32": (one_altered(RescaleSlope=1e38), r"values beyond 32-bit numbers in IM0003"),
+    "slope beyond float32": (one_altered(RescaleSlope=1e38), r"values beyond 32-bit numbers in “IM0003”"),
     "one slice without thickness": (
         lambda folder: write_series(folder, numbered((1, 32, 40)), SliceThickness=None),
         r"IM0000: one slice without SpacingBetweenSlices or SliceThickness",
@@ -919,7 +919,8 @@ def test_two_patients_in_one_folder_are_refused_without_naming_them(tmp_path: Pa
     second = write_series(tmp_path / "b", numbered((1, 32, 40)), study=make.Study.new("TWO-5678"))
     assert len(find_studies([*first, *second])) == 2
     moved = second[0].rename(tmp_path / "other")
-    with pytest.raises(InputError, match=r"images of two patients, IM0000 and other\. Put each patient's in a folder of its own") as caught:
+    told = r"images of two patients, “IM0000” and “other”\. Put each patient's in a folder of its own"
+    with pytest.raises(InputError, match=told) as caught:
         find_studies([*first, moved])
     assert "ONE" not in str(caught.value)
     assert "TWO" not in str(caught.value)
@@ -987,7 +988,7 @@ def test_files_that_are_not_read_are_told(tmp_path: Path) -> None:
     (tmp_path / "scan" / "IM0027.dcm").write_text("not a header, at any rate")
     (tmp_path / "scan" / "notes.txt").write_text("of another kind")
     (case,) = find_cases([tmp_path / "scan"])
-    assert read_case(case).notes[-1] == "2 files not read: IM0026 (empty), IM0027.dcm (not DICOM)"
+    assert read_case(case).notes[-1] == "2 files not read: “IM0026” (empty), “IM0027.dcm” (not DICOM)"
 
 
 def save_picture(path: Path) -> None:
@@ -1001,7 +1002,7 @@ def test_patients_of_other_kinds_beside_dicom_are_cases(tmp_path: Path) -> None:
     save_picture(tmp_path / "p2" / "1.png")
     cases = {case.name: case for case in find_cases([tmp_path])}
     assert {name: case.kind for name, case in cases.items()} == {"p1": "dicom", "p2": "images"}
-    assert cases["p1"].notes == ("not used, as they lie beside DICOM: 1.jpg",)
+    assert cases["p1"].notes == ("not used, as they lie beside DICOM: “1.jpg”",)
 
 
 def test_pictures_on_a_disc_are_its_viewers(tmp_path: Path) -> None:
@@ -1009,7 +1010,7 @@ def test_pictures_on_a_disc_are_its_viewers(tmp_path: Path) -> None:
     make.write_dicomdir(tmp_path / "disc" / "DICOMDIR", ["IMAGES/IM0000", "IMAGES/IM0001"])
     save_picture(tmp_path / "disc" / "VIEWER" / "icon.png")
     (case,) = find_cases([tmp_path / "disc"])
-    assert (case.name, case.notes) == ("disc", ("not used, as they lie beside DICOM: icon.png",))
+    assert (case.name, case.notes) == ("disc", ("not used, as they lie beside DICOM: “icon.png”",))
 
 
 def test_a_report_beside_patients_is_told_and_a_patient_of_reports_alone_fails(tmp_path: Path) -> None:
@@ -1020,7 +1021,7 @@ def test_a_report_beside_patients_is_told_and_a_patient_of_reports_alone_fails(t
         save_picture(tmp_path / name / "1.png")
     report(tmp_path / "letter.dcm", "ONE")
     first, second = find_cases([tmp_path])
-    assert (first.name, first.notes) == ("p1", ("not used, being DICOM without images: letter.dcm",))
+    assert (first.name, first.notes) == ("p1", ("not used, being DICOM without images: “letter.dcm”",))
     assert (second.name, second.notes) == ("p2", ())
     report(tmp_path / "p3" / "SR", "THREE")
     write_series(tmp_path / "p4", numbered((2, 32, 40)), study=make.Study.new("FOUR"))
@@ -1044,7 +1045,7 @@ def test_a_slice_that_cannot_be_read_fails_its_folder(tmp_path: Path, forbid: Ca
     good, bad = find_cases([tmp_path])
     assert (good.name, good.problem, bad.name) == ("p2", "", "p1")
     reason = "may not be read (Permission denied)" if way == "closed" else "a link to gone, which is not there"
-    assert f"{tmp_path / 'p1' / 'IM0000'}: {reason}" in bad.problem and "cannot be read either: IM0003." in bad.problem
+    assert f"{tmp_path / 'p1' / 'IM0000'}: {reason}" in bad.problem and "cannot be read either: “IM0003”." in bad.problem
     with pytest.raises(InputError, match=r"IM0000: (may not be read|a link to)"):
         find_cases([tmp_path / "p1"])
 

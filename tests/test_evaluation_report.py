@@ -105,9 +105,7 @@ def test_patients_of_the_training_stand_in_the_table_alone() -> None:
     assert "1 more patients (trained on (no measure of quality)) stand in the table below and in no number or plot" in page
     assert 'class="trained"' in page
     assert "how well it remembers" in evaluation_page(Evaluation("model", (patient(10, "trained on"),)))
-    assert "It is not known whether the model was" in evaluation_page(
-        Evaluation("model", (patient(10, "unknown"),), "model")
-    )
+    assert "It is not known whether the model was" in evaluation_page(Evaluation("model", (patient(10, "unknown"),), "model"))
     assert "It is not known" not in evaluation_page(Evaluation("masks", (patient(10, "unknown"),), "masks"))
 
 

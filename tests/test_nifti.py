@@ -228,7 +228,7 @@ def test_t1_is_brought_onto_flair(tmp_path: Path, flair: Matrix) -> None:
     np.testing.assert_array_equal(volume.voxels[..., 0], volume.voxels[..., 1])  # FLAIR stands in for what is not given
     inside = volume.flair > 40
     assert np.abs(volume.voxels[..., 2] - volume.voxels[..., 1])[inside].mean() < 10  # of 124; slices are 12 mm thick
-    assert volume.notes[0] == "post-contrast T1: t1.nii, resampled onto the FLAIR, of whose head it covers 100%"
+    assert volume.notes[0] == "post-contrast T1: “t1.nii”, resampled onto the FLAIR, of whose head it covers 100%"
 
 
 def test_t1_of_another_place_is_refused(tmp_path: Path, flair: Matrix) -> None:
@@ -236,7 +236,7 @@ def test_t1_of_another_place_is_refused(tmp_path: Path, flair: Matrix) -> None:
     elsewhere[0, 3] += 400
     write(tmp_path / "t1.nii", flair, elsewhere)
     path = write(tmp_path / "head.nii", flair)
-    with pytest.raises(InputError, match=r"t1\.nii: covers 0% of the head in head\.nii by its affine.*Register it first"):
+    with pytest.raises(InputError, match=r"t1\.nii: covers 0% of the head in “head\.nii” by its affine.*Register it first"):
         read(path, pre=tmp_path / "t1.nii")
     assert read_nifti(path, "head", tmp_path / "t1.nii", strict=False).voxels.shape[-1] == 1
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from gliomask import EngineError, InputError, Segmentation, Segmenter, Volume, cli, draw_phantom
 from gliomask.io import read_image
+from gliomask.io.naming import listed, quoted
 from gliomask.phantom import lesion_mask
 from gliomask.report import read_result
 from gliomask.report.key_slices import key_slices
@@ -321,6 +322,10 @@ def test_identifiers_are_there_if_asked_for(write_case: Write) -> None:
         ("tilt", "taken from tilt.nii.gz, not from a/tilt/b", "taken from […], not from […]"),
         ("tilt", "resampled (/data/tilt/x): gap", "resampled […]: gap"),
         ("x", "shear of 3.5 mm in 10.2 slices", "shear of 3.5 mm in 10.2 slices"),
+        ("x", f"pre-contrast T1: {quoted('Mueller Hans t1.nii.gz')}, resampled", "pre-contrast T1: […], resampled"),
+        ("x", f"not used: {listed([Path('Doe, Jane dwi.nrrd'), Path('O”Neil.mgz')])}", "not used: […], […]"),
+        ("x", f"1 file not read: {quoted('MUELLER_HANS_REPORT')} (not DICOM)", "1 file not read: […] (not DICOM)"),
+        ("x", f"turned ({quoted('Doe (1), Jane.png')}), grey", "turned, grey"),
     ],
 )
 def test_names_are_left_out_of_notes(write_case: Write, case: str, note: str, expected: str) -> None:

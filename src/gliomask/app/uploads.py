@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from gliomask.io.naming import is_image, is_mask, is_nifti, is_zip, natural_key, numbered, stem_of
+from gliomask.io.naming import is_image, is_mask, is_nifti, is_zip, natural_key, numbered, quoted, stem_of
 
 Kind = Literal["images", "nifti", "dicom", "zip", "unknown"]
 Header = tuple[int, int, int]
@@ -196,7 +196,7 @@ def _subject_groups(files: Sequence[Received], when: frozenset[str]) -> list[Gro
     others = [f for f in files if f not in flairs]
     post = next((f for f in others if (_words(f.name) - when) & POST), None)
     pre = next((f for f in others if f is not post and (_words(f.name) - when) & PRE), None)
-    rest = ", ".join(f.name for f in others if f not in (pre, post))
+    rest = ", ".join(quoted(f.name) for f in others if f not in (pre, post))
     notes = (f"not used: {rest}",) if rest else ()
     return [Group(stem_of(Path(f.name)), "nifti", (f,), (pre, post), notes=notes) for f in flairs]
 

@@ -31,6 +31,7 @@ from gliomask.io.naming import (
     map_values,
     page_names,
     printable,
+    quoted,
     stem_of,
 )
 from gliomask.io.sources import CaseSource
@@ -185,7 +186,7 @@ def _read_images(case: CaseSource) -> Volume:
             raise InputError(
                 f"{case.path}: its {len(case.files)} slices have over {case.max_pixels // 2**20} megapixels, which is too large here."
             )
-        notes.extend(f"{note} ({file.name})" for note in file_notes)
+        notes.extend(f"{note} ({quoted(file.name)})" for note in file_notes)
     return Volume(np.stack(match_channels(slices)), case.name, _distinct(case), case.path, tuple(notes))
 
 

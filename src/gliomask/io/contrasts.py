@@ -10,7 +10,7 @@ from gliomask.errors import InputError
 from gliomask.grid import SMALLEST_COVER, resampled
 from gliomask.io.frames import Stack
 from gliomask.io.headers import Header
-from gliomask.io.naming import is_named_post
+from gliomask.io.naming import is_named_post, quoted
 from gliomask.io.series import NAMED_T1, Series, is_map, preference
 from gliomask.preprocess import rough_head
 from gliomask.volume import CHANNELS
@@ -90,7 +90,7 @@ def _first_that_fits(
 def _without_folders(message: str, series: Series) -> str:
     """Return a message about a series without the folders in it, whose names may be patients'; files keep their own names."""
     for header in series.headers:
-        message = message.replace(str(header.file), header.file.name)
+        message = message.replace(str(header.file), quoted(header.file.name))
     for folder in series.first.file.parents:  # a name with a colon in it would mislead the partition below
         message = message.removeprefix(f"{folder}: ")
     place, colon, reason = message.partition(": ")

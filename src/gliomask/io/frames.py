@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gliomask.errors import InputError
 from gliomask.io.headers import blaming, in_groups, number, numbers, read_dataset, text
+from gliomask.io.naming import quoted
 from gliomask.volume import SMALLEST_SPACING_MM, checked_affine
 
 COSINE_TOLERANCE = 1e-3
@@ -81,7 +82,8 @@ class Frame:
 
     def __str__(self) -> str:
         """Return the file's name, and the frame's number as viewers count it."""
-        return self.file.name if self.index is None else f"frame {self.index + 1} of {self.file.name}"
+        name = quoted(self.file.name)
+        return name if self.index is None else f"frame {self.index + 1} of {name}"
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def _degrees(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 def _both(one: Frame, other: Frame) -> str:
     """Return two images' names for a message, with their folders where the files are called alike."""
     alike = one.file.name == other.file.name and one.file != other.file
-    return f"{one.file.parent.name}/{one} and {other.file.parent.name}/{other}" if alike else f"{one} and {other}"
+    return " and ".join(f"{frame} in {quoted(frame.file.parent.name)}" if alike else str(frame) for frame in (one, other))
 
 
 def _without_duplicates(frames: Sequence[Frame], values: Callable[[Frame], NDArray[Any]], source: Path) -> list[Frame]:

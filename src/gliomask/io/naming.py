@@ -102,13 +102,22 @@ def folder_name(folder: Path) -> str:
     return folder.name if folder.name not in ("", "..") else folder.resolve().name
 
 
+def quoted(name: str) -> str:
+    """Return a file's name as notes and messages quote it, by which a report without identifiers knows all of it.
+
+    >>> quoted("Jane Doe flair.nii")
+    '“Jane Doe flair.nii”'
+    """
+    return f"“{printable(name).replace('”', '_')}”"
+
+
 def listed(files: Sequence[Path]) -> str:
     """Return the names of the first files, and how many there are if those are not all.
 
     >>> listed([Path(f"{n}.png") for n in range(9)])
-    '0.png, 1.png, 2.png, 3.png, … (9 files)'
+    '“0.png”, “1.png”, “2.png”, “3.png”, … (9 files)'
     """
-    named = ", ".join(printable(file.name) for file in files[:MOST_NAMED])
+    named = ", ".join(quoted(file.name) for file in files[:MOST_NAMED])
     return named if len(files) <= MOST_NAMED else f"{named}, … ({len(files)} files)"
 
 

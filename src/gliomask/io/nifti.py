@@ -19,6 +19,7 @@ from gliomask.errors import InputError
 from gliomask.grid import SMALLEST_COVER, resampled
 from gliomask.io.access import check_opens
 from gliomask.io.images import MAX_LABELS, MAX_PIXELS
+from gliomask.io.naming import quoted
 from gliomask.io.silence import unwarned
 from gliomask.io.writing import atomic_path
 from gliomask.preprocess import rough_head
@@ -332,13 +333,13 @@ def _sequence(
         moved, covered = resampled(array, _affine_mm(path, image), affine, head)
         if covered < SMALLEST_COVER:
             raise InputError(
-                f"{path}: covers {covered:.0%} of the head in {flair_path.name} by its affine; expected the same head in the same space. "
-                "Register it first."
+                f"{path}: covers {covered:.0%} of the head in {quoted(flair_path.name)} by its affine; expected the same head in the "
+                "same space. Register it first."
             )
     except InputError as error:
         if strict:
             raise
-        notes.append(f"{role} not used. {str(error).replace(str(path), path.name)}")
+        notes.append(f"{role} not used. {str(error).replace(str(path), quoted(path.name))}")
         return None
-    notes.append(f"{role}: {path.name}, resampled onto the FLAIR, of whose head it covers {covered:.0%}")
+    notes.append(f"{role}: {quoted(path.name)}, resampled onto the FLAIR, of whose head it covers {covered:.0%}")
     return moved

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gliomask.errors import InputError, SeriesError
 from gliomask.io.headers import MR_IMAGES, STORAGE, Header, blaming, is_dicom, read_dataset, read_header, texts
-from gliomask.io.naming import natural_key
+from gliomask.io.naming import natural_key, quoted
 from gliomask.io.silence import unwarned
 
 FLAIR_INVERSION_MS = (1500.0, 3500.0)
@@ -180,10 +180,8 @@ def _check_one_patient_a_folder(headers: Sequence[Header]) -> None:
             continue
         other = first.setdefault(header.file.parent, header)
         if other.patient != header.patient:
-            raise InputError(
-                f"{header.file.parent}: images of two patients, {other.file.name} and {header.file.name}. Put each patient's in a folder "
-                "of its own."
-            )
+            both = f"{quoted(other.file.name)} and {quoted(header.file.name)}"
+            raise InputError(f"{header.file.parent}: images of two patients, {both}. Put each patient's in a folder of its own.")
 
 
 def group_series(headers: Sequence[Header]) -> list[Series]:

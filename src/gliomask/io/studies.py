@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gliomask.errors import InputError
 from gliomask.io.headers import is_dicom
-from gliomask.io.naming import MOST_NAMED, folder_name, listed, printable, stem_of
+from gliomask.io.naming import MOST_NAMED, folder_name, listed, printable, quoted, stem_of
 from gliomask.io.series import Study, find_studies, unusable_folders
 from gliomask.io.sources import CaseSource
 
@@ -144,5 +144,5 @@ def _unread_beside(files: Sequence[Path], unread: Sequence[Path]) -> tuple[str, 
     beside = [file for file in unread if file.parent in folders]
     if not beside:
         return ()
-    named = [f"{printable(f.name)} ({'empty' if f.stat().st_size == 0 else 'not DICOM'})" for f in beside[:MOST_NAMED]]
+    named = [f"{quoted(f.name)} ({'empty' if f.stat().st_size == 0 else 'not DICOM'})" for f in beside[:MOST_NAMED]]
     return (f"{len(beside)} file{'s' if len(beside) > 1 else ''} not read: {', '.join(named)}{', …' if len(beside) > MOST_NAMED else ''}",)

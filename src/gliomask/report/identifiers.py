@@ -10,6 +10,7 @@ ABSOLUTE_PATH = r"(?s)(?<!\w)\(?(?:[A-Za-z]:\\|\\\\|~?/)(?=\S)(?:.+(?=:\s[^/\\]*
 
 IDENTIFIERS = "|".join(
     (
+        "“[^”]*”",  # a file's name as notes quote it
         r"[^\s()'\",;]+[/\\][^\s()'\",;]+[/\\][^\s()'\",;]+",
         rf"[^\s()'\",;]+{ENDING}",
         r"\b\d+(?:\.\d+){4,}\b",  # a DICOM UID
