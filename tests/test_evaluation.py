@@ -141,7 +141,7 @@ def test_a_folder_without_masks_is_named(tmp_path: Path) -> None:
     save_nifti(tmp_path / "reference" / "c.nii.gz", 2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "c.mgz").touch()
-    with pytest.raises(InputError, match=r"mine: holds no masks\. Looked for NIfTI, as the reference masks are; found c\.mgz\."):
+    with pytest.raises(InputError, match=r"mine: holds no masks\. Looked for NIfTI, as the reference masks are; found “c\.mgz”\."):
         evaluate_masks(tmp_path / "mine", tmp_path / "reference")
     with pytest.raises(InputError, match=r"mine: holds no masks\. Looked for NIfTI \("):  # it is the reference masks that are not there
         evaluate_masks(tmp_path / "reference", tmp_path / "mine")

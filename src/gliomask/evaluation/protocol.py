@@ -91,13 +91,13 @@ def evaluate_patients(patients: Iterable[Patient], segmenter: Segmenter, protoco
 
 
 def score_patient(patient: Patient, segmenter: Segmenter, protocol: Protocol, fold: str | None = None) -> Scored:
-    """Return what a model comes to on a patient; *fold* is noted with the scores."""
+    """Return what a model comes to on a patient, of a cross-validation if there is a *fold*: the one that was held out, as was the patient."""
     images, reference = patient.load()
     if protocol.brain_masks is not None:
         images = images * patient.load_brain(protocol.brain_masks)[..., None]
     mask, probability = _predict(segmenter, images[..., 1:2] if protocol.flair_alone else images, protocol.single_slices)
     return Scored(
-        score(patient.name, role_of(patient.name, segmenter.model), mask, reference, fold),
+        score(patient.name, role_of(patient.name, segmenter.model) if fold is None else HELD_OUT, mask, reference, fold),
         reliabilities(probability, reference),
         case_picture(patient.name, images[..., 1], mask, reference) if protocol.pictures else None,
     )
