@@ -60,7 +60,7 @@ def test_the_folder_goes_with_the_archives_last_user(tmp_path: Path) -> None:
     assert folder.exists()
     del archive
     gc.collect()
-    assert not folder.exists()
+    assert not folder.parent.exists()
 
 
 def test_the_folder_goes_when_the_block_fails(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gliomask.app import shared, viewer
 from gliomask.app.case import Found, Summary, areas_of, summary_of
 from gliomask.app.desk import Desk
-from gliomask.app.pictures import for_screen, marked_slice, windowed
+from gliomask.app.pictures import CIVIDIS, for_screen, marked_slice, windowed
 from gliomask.app.scene import ONE, Scene, chosen_slices, focus, in_ras, nifti, ras_box, scene_of, stored, thumbnail
 from gliomask.app.takeaway import offers, packed
 from gliomask.app.wording import agreement, area_phrases, cautions, headline, measured, not_in_table, plain, read_as
@@ -23,7 +23,7 @@ from gliomask.sizes import ml
 MARKS = {"Outline": "outline", "Fill": "fill", "Probability": "probability", "Uncertainty": "uncertainty", "Nothing": "nothing"}
 VIEWS = {"All": "all", "Axial": "axial", "Coronal": "coronal", "Sagittal": "sagittal", "3-D": "solid"}
 AMBER, BLUE, PURPLE = "#ffb000", "#56b4e9", "#cc79a7"
-RAMP = "#00224e, #575d6d, #a59c74, #fee838"
+RAMP = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in CIVIDIS)
 
 FAILED = "viewer failed"
 NO_VIEWER = {

@@ -91,7 +91,7 @@ def evaluate_patients(patients: Iterable[Patient], segmenter: Segmenter, protoco
 
 
 def score_patient(patient: Patient, segmenter: Segmenter, protocol: Protocol, fold: str | None = None) -> Scored:
-    """Return what a model comes to on a patient, of a cross-validation if there is a *fold*: the one that was held out, as was the patient."""
+    """Return what a model comes to on a patient; *fold*, in a cross-validation, was held out of its training, and the patient with it."""
     images, reference = patient.load()
     if protocol.brain_masks is not None:
         images = images * patient.load_brain(protocol.brain_masks)[..., None]

@@ -41,15 +41,18 @@ class Unpacked:
         Where they lie; always the same.
     readers
         How many times more they are to be read.
+    close
+        Removes everything, as when this object goes.
     """
 
     def __init__(self, path: Path) -> None:
         """Remember the archive; nothing is unpacked before it is used."""
         self._path = path
-        self.folder = Path(tempfile.mkdtemp(prefix="gliomask-"))
-        finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self._own = Path(tempfile.mkdtemp(prefix="gliomask-"))  # nobody else can put anything in the files' place
+        self.close = finalize(self, shutil.rmtree, self._own, ignore_errors=True)
+        self.folder = self._own / "unpacked"
         self.readers = 1
-        self._inside, self._is_unpacked = 0, False
+        self._inside = 0
         self._lock = Lock()
 
     def __enter__(self) -> "Unpacked":
@@ -61,14 +64,14 @@ class Unpacked:
             As :func:`extracted`.
         """
         with self._lock:
-            if not self._is_unpacked:
-                self.folder.mkdir(mode=0o700, exist_ok=True)
+            if not self.folder.exists():
                 try:
+                    self.folder.mkdir()
                     _unpack(self._path, self.folder)
                 except BaseException:
                     shutil.rmtree(self.folder, ignore_errors=True)
                     raise
-            self._inside, self._is_unpacked = self._inside + 1, True
+            self._inside += 1
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,9 +81,8 @@ class Unpacked:
             if self._inside:
                 return
             self.readers -= 1
-            if self.readers <= 0 or shutil.disk_usage(self.folder).free < MAX_BYTES:
+            if self.readers <= 0 or shutil.disk_usage(self._own).free < MAX_BYTES:
                 shutil.rmtree(self.folder, ignore_errors=True)
-                self._is_unpacked = False
 
 
 @contextmanager
@@ -96,8 +98,12 @@ def extracted(path: Path) -> Iterator[Path]:
         bytes, files or compression than :data:`MAX_BYTES`, :data:`MAX_FILES` and :data:`MAX_RATIO`
         allow, counted on what is really unpacked.
     """
-    with Unpacked(path) as archive:
-        yield archive.folder
+    unpacked = Unpacked(path)
+    try:
+        with unpacked:
+            yield unpacked.folder
+    finally:
+        unpacked.close()
 
 
 def archives_inside(path: Path) -> list[Path]:

@@ -66,14 +66,15 @@ def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
         A single input does not exist, is a mask or of an unknown kind, or holds no case.
     """
     found: list[CaseSource] = []
-    loose = [path for path in inputs if _is_loose_dicom(path)] if len(inputs) > 1 else []  # as a shell's study/* gives them
+    loose = dict.fromkeys(path for path in inputs if _is_loose_dicom(path)) if len(inputs) > 1 else {}  # as a shell's study/* gives them
     for path in inputs:
         try:
             if len(inputs) > 1 and path.is_file() and is_mask(path):
                 continue  # a shell's *.png brings the masks too
-            if path in loose[1:]:
-                continue
-            cases = _cases_of_dicom(loose) if path in loose else _cases_in_folder(path) if path.is_dir() else _cases_of_file(path)
+            if path in loose:
+                cases = _cases_of_dicom(list(loose)) if path == next(iter(loose)) else []
+            else:
+                cases = _cases_in_folder(path) if path.is_dir() else _cases_of_file(path)
             found.extend(_placed(cases, path))
         except (GliomaskError, OSError) as error:
             if len(inputs) == 1:
@@ -344,12 +345,13 @@ def _noted(cases: Sequence[CaseSource], note: str) -> list[CaseSource]:
 def _cases_in_zip(path: Path) -> list[CaseSource]:
     unpacked = Unpacked(path)
     folder = unpacked.folder
-    with unpacked:
-        try:
+    try:
+        with unpacked:
             cases = _cases_in_folder(folder)
-        except InputError as error:
-            raise InputError(str(error).replace(str(folder), str(path))) from error
-        unpacked.readers += len(cases)
+            unpacked.readers += len(cases)
+    except InputError as error:
+        unpacked.close()
+        raise InputError(str(error).replace(str(folder), str(path))) from error
     if archives := archives_inside(path):
         cases = _noted(cases, f"not used, being archives in an archive: {listed(archives)}")
     inner = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gliomask.errors import EngineError, InputError
+from gliomask.errors import EngineError, GliomaskError, InputError
 from gliomask.io.dicom import DicomOrigin
 from gliomask.io.headers import number
 from gliomask.io.silence import unwarned
@@ -116,16 +116,16 @@ def seg_problem(volume: Volume) -> str:
     """Return the note that the headers of a volume from DICOM allow no DICOM SEG, as far as they tell before one is made, or nothing."""
     if not isinstance(volume.origin, DicomOrigin):
         return ""
-    _, config = _packages()
-    with unwarned(), _VALIDATION, config.disable_value_validation():
-        try:
+    try:
+        _, config = _packages()
+        with unwarned(), _VALIDATION, config.disable_value_validation():
             _sources(volume)
-        except InputError as error:
-            return no_seg(error, volume)
+    except GliomaskError as error:
+        return no_seg(error, volume)
     return ""
 
 
-def no_seg(error: InputError, volume: Volume) -> str:
+def no_seg(error: GliomaskError, volume: Volume) -> str:
     """Return the note that a case has no DICOM SEG, without the source's folders."""
     return f"no DICOM SEG: {str(error).removeprefix(f'{volume.source or volume.name}: ')}"
 
