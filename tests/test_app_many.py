@@ -320,6 +320,27 @@ class TestMaskUploads:
         ).patients
         assert (one.name, one.counts.tp) == ("slices", 64)
 
+    @pytest.mark.parametrize("way", ["scan beside", "scan beside the reference", "scans in a zip", "a set in two zips", "zip first"])
+    def test_folders_and_archives_around_masks_or_scans_are_no_patients(self, way: str) -> None:
+        scan = grey(np.random.default_rng(0).integers(0, 200, (20, 20), np.uint8))
+        masks = {name: png(8) for name in ("a_1_mask.png", "a_2_mask.png", "b_1_mask.png")}
+        inside = lambda folder, names: {f"{folder}/{name}": masks[name] for name in names}  # noqa: E731
+        mine, theirs = [zipped("pred.zip", inside("pred", masks))], [zipped("ref.zip", inside("ref", masks))]
+        if way == "scan beside":
+            mine.insert(0, Sent("a_1.png", scan))
+        elif way == "scan beside the reference":
+            theirs.insert(0, Sent("a_1.png", scan))
+        elif way == "scans in a zip":
+            theirs.append(zipped("scans.zip", {"scans/a_1.png": scan}))
+        elif way == "a set in two zips":
+            theirs = [zipped(f"ref{n}.zip", inside("ref", names)) for n, names in enumerate((list(masks)[:1], list(masks)[1:]))]
+        else:
+            mine.append(Sent("a_1.png", scan))
+        evaluation = mask_uploads.evaluate_uploads(mine, theirs)
+        assert [(p.name, sum(p.slices)) for p in evaluation.patients] == [("a", 2), ("b", 1)]
+        (picture,) = (p for p in evaluation.pictures if p.patient == "a")
+        assert (picture.grey is None) is (way == "a set in two zips")
+
     def test_names_are_the_same_however_their_letters_are_stored(self) -> None:
         mask = nifti(square((3, 30, 30), 1, 4, 4, 10))
         names = (unicodedata.normalize(form, "Müller_seg.nii") for form in ("NFC", "NFD"))

@@ -174,6 +174,13 @@ class TestGrouping:
             assert [f and f.name for f in group.sequences] == [f"p1_{when}_t1.nii.gz", f"p1_{when}_t1ce.nii.gz"]
             assert [f.name for f in group.masks] == [f"p1_{when}_seg.nii.gz"]
 
+    def test_what_is_of_neither_time_belongs_to_both(self) -> None:
+        found = self.grouped("s_flair_pre.nii", "s_flair_post.nii", "s_t1.nii", "s_seg.nii")
+        assert {name: [f and f.name for f in group.sequences] for name, group in found.items()} == {
+            "s_flair_pre": ["s_t1.nii", None],
+            "s_flair_post": ["s_t1.nii", None],
+        }
+
     def test_pre_and_post_are_contrast_agents_where_there_is_one_flair(self) -> None:
         group = self.grouped("p1_post_flair.nii.gz", "p1_pre_t1.nii.gz", "p1_post_t1.nii.gz")["p1_post_flair"]
         assert [f and f.name for f in group.sequences] == ["p1_pre_t1.nii.gz", "p1_post_t1.nii.gz"]

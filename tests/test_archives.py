@@ -1,8 +1,10 @@
 import gc
 import stat
 import struct
+import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,7 @@ def test_files_and_folders_come_out_as_they_went_in_and_go_again(tmp_path: Path)
 def test_files_are_there_for_as_many_readers_as_are_to_come(tmp_path: Path) -> None:
     archive = Unpacked(zipped(tmp_path / "case.zip", {"a": b"x"}))
     archive.readers = 2
-    with archive, archive:  # at the same time
+    with archive, archive:  # one reader, who looks twice
         assert (archive.folder / "a").read_bytes() == b"x"
     assert (archive.folder / "a").exists()
     with archive:
@@ -39,6 +41,21 @@ def test_files_are_there_for_as_many_readers_as_are_to_come(tmp_path: Path) -> N
     assert not archive.folder.exists()
     with archive:  # one more, as when a page computes a result again
         assert (archive.folder / "a").read_bytes() == b"x"
+    assert not archive.folder.exists()
+
+
+def test_readers_at_the_same_time_count_one_by_one(tmp_path: Path) -> None:
+    archive = Unpacked(zipped(tmp_path / "case.zip", {"a": b"x"}))
+    archive.readers = 2
+    both = threading.Barrier(2, timeout=20)
+
+    def read(_: int) -> bytes:
+        with archive:
+            both.wait()
+            return (archive.folder / "a").read_bytes()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(read, range(2))) == [b"x", b"x"]
     assert not archive.folder.exists()
 
 

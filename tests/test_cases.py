@@ -85,10 +85,31 @@ def test_dicom_files_given_one_by_one_are_sorted_by_study(tmp_path: Path) -> Non
     study = [file for name in "ab" for file in write_series(tmp_path / name, numbered((2, 8, 8)))]
     picture = save(tmp_path / "1.png")
     cases = find_cases([study[0], picture, *study[1:]])
-    assert [(case.name, case.kind, len(case.files)) for case in cases] == [("a", "dicom", 2), ("b", "dicom", 2), ("1", "images", 1)]
+    assert [(case.name, case.kind, len(case.files)) for case in cases] == [("a", "dicom", 2), ("1", "images", 1), ("b", "dicom", 2)]
     (tmp_path / "a" / "broken.dcm").write_bytes(study[0].read_bytes()[:200])
-    whole, broken = find_cases([*study, tmp_path / "a" / "broken.dcm"])  # as from a folder, nothing of which is used then
-    assert whole.files == tuple(study[2:]) and "broken.dcm" in broken.problem
+    for inputs in ([*study, tmp_path / "a" / "broken.dcm"], [tmp_path / "a" / "broken.dcm", *study]):
+        cases = find_cases(inputs)  # as from a folder, nothing of which is used then
+        assert [case.files for case in cases if not case.problem] == [tuple(study[2:])]
+        assert [("broken.dcm" in case.problem) for case in cases if case.problem] == [True]
+
+
+def test_dicom_files_that_are_a_study_each_keep_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("p1", "p2"):  # two patients, a file each, in one folder
+        (file,) = write_series(tmp_path / name, numbered((1, 8, 8)), PatientID=name)
+        file.rename(tmp_path / f"{name}.dcm")
+    (tmp_path / "p3.dcm").write_bytes((tmp_path / "p1.dcm").read_bytes()[:200])
+    monkeypatch.chdir(tmp_path)
+    for first in (tmp_path / "p1.dcm", Path("p1.dcm")):
+        cases = find_cases([first, tmp_path / "p2.dcm", tmp_path / "p3.dcm"])
+        assert [(case.name, bool(case.problem)) for case in cases] == [("p1", False), ("p2", False), ("p3", True)]
+        assert [case.place for case in cases] == [f"{tmp_path.name}/{name}.dcm" for name in ("p1", "p2", "p3")]
+
+
+def test_a_study_may_be_given_by_paths_of_either_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = write_series(tmp_path / "a", numbered((2, 8, 8)))
+    monkeypatch.chdir(tmp_path)
+    (case,) = find_cases([first.relative_to(tmp_path), second])
+    assert (case.name, len(case.files), case.place) == ("a", 2, "a")
 
 
 def test_earlier_results_are_no_input(tmp_path: Path) -> None:

@@ -115,8 +115,12 @@ def test_padding_below_all_tissue_is_placed_too() -> None:
 
 @pytest.mark.parametrize("value", [-32768, -2000, -1024, -500])
 @pytest.mark.parametrize("lines", [1, 4], ids=["1.6 %", "6.2 %"])
-def test_a_strip_of_padding_far_below_a_head_in_air_does_not_move_its_window(phantom: Volume, value: int, lines: int) -> None:
+@pytest.mark.parametrize("air", ["noise", "zero"])
+def test_a_strip_of_padding_far_below_a_head_in_air_does_not_move_its_window(phantom: Volume, value: int, lines: int, air: str) -> None:
     flair = phantom.flair[:, : 64 * (phantom.flair.shape[1] // 64)].astype(np.int16)
+    if air == "zero":
+        flair[flair < 15] = 0
+        assert np.mean(flair == 0) > 0.3
     padded = flair.copy()
     padded[:, : lines * flair.shape[1] // 64] = value
     low, high = intensity_window(place_padding(padded), MEDIAN)

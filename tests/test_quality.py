@@ -311,6 +311,13 @@ def test_at_most_one_real_slice_in_a_hundred_is_refused_and_no_volume(lgg: Path)
     assert all(check(np.stack(volume)).plausible for volume in volumes)
 
 
+@pytest.mark.parametrize("levels", [6, 8, 16])
+def test_sequences_of_few_grey_levels_are_no_map(phantom: Volume, levels: int) -> None:
+    slices = np.stack([phantom.voxels[z, ..., 1] for z in (5, 6, 7)], axis=-1)
+    coarse = (slices // (256 // levels) * (256 // levels)).astype(np.uint8)
+    assert not any("as a map of grey values is" in reason for reason in check(coarse[None]).reasons)
+
+
 @pytest.mark.parametrize("name", ["hot", "nipy_spectral", "rainbow", "viridis", "jet"])
 def test_a_slice_in_the_colours_of_a_map_is_refused(phantom: Volume, name: str) -> None:
     matplotlib = pytest.importorskip("matplotlib")

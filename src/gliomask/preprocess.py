@@ -126,13 +126,20 @@ def place_padding(channel: NDArray[Any]) -> NDArray[Any]:
 
     Scans that were scaled to zero mean within the brain have 0 around it, which is as bright as tissue; those that were shifted
     to positive values then have nothing between 0 and tissue. Padding is a 0, or a smallest value, that more than
-    :data:`PADDING_SHARE` of the voxels are, exactly: what a scanner measures never repeats itself like that. Of a negative one
-    :data:`NEGATIVE_PADDING_SHARE` is enough.
+    :data:`PADDING_SHARE` of the voxels are, exactly: what a scanner measures never repeats itself like that. Of a negative one,
+    which may be there beside the other, :data:`NEGATIVE_PADDING_SHARE` is enough.
     """
     lowest = float(channel.min())
-    shares = ((0.0, PADDING_SHARE), (lowest, NEGATIVE_PADDING_SHARE if lowest < 0.0 else PADDING_SHARE))
-    padding = next((value for value, share in shares if np.count_nonzero(channel == value) > share * channel.size), None)
-    if padding is None or not (rest := channel[channel != padding]).size:
+    if lowest < 0.0:
+        channel = _place(channel, lowest, NEGATIVE_PADDING_SHARE)
+    common = next((v for v in (0.0, float(channel.min())) if np.count_nonzero(channel == v) > PADDING_SHARE * channel.size), None)
+    return channel if common is None else _place(channel, common, PADDING_SHARE)
+
+
+def _place(channel: NDArray[Any], padding: float, share: float) -> NDArray[Any]:
+    """Return a channel with one value where air is, if that share of the voxels have it and it lies as no air does."""
+    inside = channel != padding
+    if channel.size - np.count_nonzero(inside) <= share * channel.size or not (rest := channel[inside]).size:
         return channel
     bright = rest[foreground(rest)]
     if not bright.size:
@@ -141,7 +148,7 @@ def place_padding(channel: NDArray[Any]) -> NDArray[Any]:
     if 0.0 <= darkest - padding <= MOST_DARK * (median - padding):
         return channel
     air = max(float(rest.min()), darkest - USUAL_DARK / (1.0 - USUAL_DARK) * (median - darkest))
-    return np.where(channel == padding, np.float32(air), channel)
+    return np.where(inside, channel, np.float32(air))
 
 
 def place_paddings(voxels: NDArray[Any], normalisation: Normalisation) -> NDArray[Any]:

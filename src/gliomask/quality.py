@@ -265,9 +265,13 @@ def _mapped_colours(slices: NDArray[Any]) -> int:
     brightest = slices.max(axis=-1)
     bright = np.count_nonzero(brightest > brightest.mean(axis=(1, 2), keepdims=True), axis=(1, 2)) > LEAST_COLOURED
     filled = bright & (np.median(np.ptp(slices, axis=(1, 2)), axis=-1) >= LEAST_SPAN)
-    packed = slices[filled].astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)
-    most = max((np.unique(plane).size for plane in packed), default=0)
-    return most if most <= MAPPED_COLOURS else 0
+    most = 0
+    for plane in slices[filled]:
+        colours = np.unique(plane.astype(np.uint32) @ np.array([1, 256, 65536], np.uint32)).size
+        if colours > min(MAPPED_COLOURS, 3 * max(np.unique(plane[..., c]).size for c in range(3))):
+            return 0  # each channel of a map follows the grey value; sequences make colours of their own
+        most = max(most, colours)
+    return most
 
 
 def _seen(kind: str, middle: Mapping[str, float]) -> str:

@@ -4,9 +4,10 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Named:
-    """A file: the folder in which its owner has it (empty where none is known), its name, and where it lies."""
+    """A file: the folder in which its owner has it (empty where none is known), its name, where it lies, and the archive it came in."""
 
     folder: str
     name: str
     path: Path
+    archive: str = ""
 
     @property
     def owners(self) -> Path:
@@ -51,7 +53,7 @@ def evaluate_uploads(predicted: "Sequence[Upload]", reference: "Sequence[Upload]
     """Return the scores of uploaded masks against uploaded reference masks, as ``gliomask evaluate --reference-masks`` does.
 
     Images or NIfTI; what *reference* holds decides. Images that differ by a last number are a patient's slices, unless
-    archives have them in several folders, or there are several archives: these are the patients then. Scans that were
+    archives have them in several folders, or both sides several archives of the same names: these are the patients then. Scans that were
     uploaded with masks are shown under their outlines, if they are named as it says at
     :func:`~gliomask.evaluation.mask_pictures.scan_among`. Nothing of it all stays on the disk.
 
@@ -74,12 +76,10 @@ def evaluate_uploads(predicted: "Sequence[Upload]", reference: "Sequence[Upload]
 
 
 def _evaluated(predicted: Sequence[Named], reference: Sequence[Named]) -> Evaluation:
-    if all(len({file.folder for file in side}) <= 1 for side in (predicted, reference)):
-        # One folder around everything says nothing: the masks in it are told apart by their own names.
-        predicted, reference = ([replace(file, folder="") for file in side] for side in (predicted, reference))
     if not any(is_nifti(Path(file.name)) or is_image(Path(file.name)) for file in reference):
         raise InputError("Among the reference masks is no NIfTI file and no image.")
     images = not holds_nifti(Path("Reference masks"), [file.owners for file in reference])
+    predicted, reference = _in_patients_folders(predicted, reference, nifti=not images)
     mine, theirs = (keyed(masks_among(files, nifti=not images), nifti=not images) for files in (predicted, reference))
     for side, masks in (("reference", theirs), ("predicted", mine)):
         if not masks:
@@ -108,6 +108,21 @@ def _evaluated(predicted: Sequence[Named], reference: Sequence[Named]) -> Evalua
         ignored_masks=len(mine) - len(partners),
         notes=(*turned, *(_in_owners_words(note, called) for note in notes)),
     )
+
+
+def _in_patients_folders(*sides: Sequence[Named], nifti: bool) -> list[list[Named]]:
+    """Return the files of both sides in folders that tell patients apart: those in which they lie, else archives of the same names.
+
+    One folder around all masks of a side says nothing: they are told apart by their own names.
+    """
+    masks = [masks_among(side, nifti=nifti) for side in sides]
+    placed = [list(side) for side in sides]
+    if all(len({mask.folder for mask in side} - {""}) <= 1 for side in masks):
+        placed = [[replace(file, folder="") for file in side] for side in sides]
+    archives = [{mask.archive for mask in side} for side in masks]
+    if len(archives[0]) > 1 and all(names == archives[0] for names in archives):
+        placed = [[replace(file, folder=file.folder or file.archive) for file in side] for side in placed]
+    return placed
 
 
 def _scan_of(*sides: Sequence[Named]) -> ScanOf:
@@ -162,15 +177,15 @@ def _received(uploads: "Sequence[Upload]", folder: Path) -> list[Named]:
     """
     room = MAX_SESSION_MB * 2**20
     files: list[Named] = []
+    numbers = count()
     for upload in uploads:
         room -= upload.size
         _check_bounds(len(files) + 1, room)
-        path = _place(folder, len(files), upload.name)
+        path = _place(folder, next(numbers), upload.name)
         with path.open("xb") as file:
             shutil.copyfileobj(_from_start(upload), file)
         if is_zip(Path(upload.name)):
-            alone = sum(is_zip(Path(other.name)) for other in uploads) == 1
-            inside = _unpacked(path, folder, len(files) + 1, room, "" if alone else stem_of(Path(clean_name(upload.name))))
+            inside = _unpacked(path, folder, numbers, room, stem_of(Path(clean_name(upload.name))))
             room -= sum(file.path.stat().st_size for file in inside)
             files += inside
             _check_bounds(len(files), room)
@@ -185,8 +200,8 @@ def _check_bounds(files: int, room: int) -> None:
         raise InputError(f"At most {MAX_FILES:,} files of {MAX_SESSION_MB} MB in all are scored here. Use the command line for more.")
 
 
-def _unpacked(archive: Path, folder: Path, first: int, room: int, name: str) -> list[Named]:
-    """Store the images and NIfTI files of an archive, whose *name* is the folder of those that lie in none.
+def _unpacked(archive: Path, folder: Path, numbers: Iterator[int], room: int, name: str) -> list[Named]:
+    """Store the images and NIfTI files of an archive that its owner calls *name*.
 
     Raises
     ------
@@ -203,9 +218,9 @@ def _unpacked(archive: Path, folder: Path, first: int, room: int, name: str) -> 
             if not (is_image(path) or is_nifti(path)):
                 continue
             inside = path.parent.relative_to(unpacked)
-            target = _place(folder, first + len(files), path.name)
+            target = _place(folder, next(numbers), path.name)
             shutil.move(path, target)
-            files.append(Named(clean_name(inside.name) if inside.name else name, clean_name(path.name), target))
+            files.append(Named(clean_name(inside.name) if inside.name else "", clean_name(path.name), target, name))
     archive.unlink()
     return files
 

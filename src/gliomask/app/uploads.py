@@ -159,30 +159,30 @@ def _nifti_groups(files: Sequence[Received]) -> list[Group]:
     masks = [f for f in files if is_mask(Path(f.name))]
     twice = _seen_twice(files)
 
-    def subject(file: Received) -> tuple[str, frozenset[str]]:
-        name = subject_of(file.name)
-        return name, _words(file.name) & WHEN if name in twice else frozenset()
+    def visits(file: Received) -> list[tuple[str, frozenset[str]]]:
+        name, when = subject_of(file.name), _words(file.name) & WHEN
+        return [(name, when if name in twice else frozenset())] if when or name not in twice else [(name, w) for w in twice[name]]
 
     subjects: dict[tuple[str, frozenset[str]], list[Received]] = {}
     for file in files:
-        if not is_mask(Path(file.name)):
-            subjects.setdefault(subject(file), []).append(file)
+        for visit in () if is_mask(Path(file.name)) else visits(file):
+            subjects.setdefault(visit, []).append(file)
     groups = [group for (_, when), of_one in subjects.items() for group in _subject_groups(of_one, when)]
-    by_subject = {subject(group.files[0]): number for number, group in enumerate(groups)}
+    by_visit = {visit: number for number, group in enumerate(groups) for visit in visits(group.files[0])}
     for mask in masks:
-        number = 0 if len(groups) == len(masks) == 1 else by_subject.get(subject(mask))
+        number = 0 if len(groups) == len(masks) == 1 else by_visit.get(visits(mask)[-1])
         if number is not None:
             groups[number] = replace(groups[number], masks=(mask,))
     return groups + [Group(stem_of(Path(f.name)), "nifti", (f,)) for f in _unused(masks, groups)]
 
 
-def _seen_twice(files: Sequence[Received]) -> set[str]:
-    """Return the subjects with a FLAIR before and one after, an operation say: there these words tell nothing of contrast agent."""
-    times: dict[str, set[frozenset[str]]] = {}
+def _seen_twice(files: Sequence[Received]) -> dict[str, list[frozenset[str]]]:
+    """Return the subjects with a FLAIR before and one after, an operation say, and these words, which there tell of no contrast agent."""
+    times: dict[str, dict[frozenset[str], None]] = {}
     for file in files:
         if _words(file.name) & FLAIR and (when := _words(file.name) & WHEN):
-            times.setdefault(subject_of(file.name), set()).add(when)
-    return {subject for subject, seen in times.items() if len(seen) > 1}
+            times.setdefault(subject_of(file.name), {})[when] = None
+    return {subject: list(seen) for subject, seen in times.items() if len(seen) > 1}
 
 
 def _subject_groups(files: Sequence[Received], when: frozenset[str]) -> list[Group]:

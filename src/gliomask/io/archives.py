@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from threading import Lock
+from threading import Lock, local
 from weakref import finalize
 
 from gliomask.errors import GliomaskError, InputError
@@ -30,7 +30,7 @@ CHUNK = 2**20
 
 
 class Unpacked:
-    """An archive's files in a folder of their own, there within ``with`` blocks, which may overlap.
+    """An archive's files in a folder of their own, there within ``with`` blocks, in which several threads may be, and each in several.
 
     They stay between blocks as long as *readers* are still to come and the disk has room for one more archive, and go with
     this object at the latest.
@@ -53,6 +53,7 @@ class Unpacked:
         self.folder = self._own / "unpacked"
         self.readers = 1
         self._inside = 0
+        self._own_depth = local()
         self._lock = Lock()
 
     def __enter__(self) -> "Unpacked":
@@ -72,16 +73,16 @@ class Unpacked:
                     shutil.rmtree(self.folder, ignore_errors=True)
                     raise
             self._inside += 1
+        self._own_depth.blocks = getattr(self._own_depth, "blocks", 0) + 1
         return self
 
     def __exit__(self, *_: object) -> None:
         """Remove the files if nobody is to read them, or they take room that others need."""
+        self._own_depth.blocks -= 1
         with self._lock:
             self._inside -= 1
-            if self._inside:
-                return
-            self.readers -= 1
-            if self.readers <= 0 or shutil.disk_usage(self._own).free < MAX_BYTES:
+            self.readers -= not self._own_depth.blocks
+            if not self._inside and (self.readers <= 0 or shutil.disk_usage(self._own).free < MAX_BYTES):
                 shutil.rmtree(self.folder, ignore_errors=True)
 
 

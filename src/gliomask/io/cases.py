@@ -16,7 +16,7 @@ from gliomask.io.access import closed, lost
 from gliomask.io.archives import Unpacked, archives_inside
 from gliomask.io.bids import bids_cases, is_derivative
 from gliomask.io.folders import look_below
-from gliomask.io.headers import is_dicom
+from gliomask.io.headers import is_dicom, read_header
 from gliomask.io.images import match_channels, read_image
 from gliomask.io.naming import (
     SEQUENCE_FOLDER,
@@ -66,13 +66,13 @@ def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
         A single input does not exist, is a mask or of an unknown kind, or holds no case.
     """
     found: list[CaseSource] = []
-    loose = dict.fromkeys(path for path in inputs if _is_loose_dicom(path)) if len(inputs) > 1 else {}  # as a shell's study/* gives them
+    studies = _loose_studies(inputs)
     for path in inputs:
         try:
             if len(inputs) > 1 and path.is_file() and is_mask(path):
                 continue  # a shell's *.png brings the masks too
-            if path in loose:
-                cases = _cases_of_dicom(list(loose)) if path == next(iter(loose)) else []
+            if path in studies:
+                cases = _cases_of_dicom(studies[path]) if path.absolute() == studies[path][0] else []
             else:
                 cases = _cases_in_folder(path) if path.is_dir() else _cases_of_file(path)
             found.extend(_placed(cases, path))
@@ -221,6 +221,32 @@ def _cases_of_file(path: Path) -> list[CaseSource]:
     raise InputError(f"{path}: unknown kind of file. Expected {KINDS}, or a folder.")
 
 
+def _loose_studies(inputs: Sequence[Path]) -> dict[Path, list[Path]]:
+    """Return the DICOM files that were given one by one, as a shell's ``study/*`` gives them, each with all of its study.
+
+    Files that are all that was given of their study stay by themselves. One that cannot be read counts to a study with files in its folder,
+    since that would lack a slice. Those of several are absolute paths, as one may be given by either kind.
+    """
+    by_study: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    broken: list[Path] = []
+    for path in dict.fromkeys(inputs) if len(inputs) > 1 else ():
+        if not _is_loose_dicom(path):
+            continue
+        try:
+            header = read_header(path)
+        except GliomaskError:
+            broken.append(path)
+        else:
+            by_study[header.study or str(path.parent), header.patient].append(path)
+    studies: dict[Path, list[Path]] = {}
+    for files in by_study.values():
+        if len(files) > 1:
+            folders = {file.parent for file in files}
+            given = [*files, *(path for path in broken if path.parent in folders)]
+            studies |= dict.fromkeys(given, [file.absolute() for file in given])
+    return studies
+
+
 def _is_loose_dicom(path: Path) -> bool:
     """Return whether an input is a DICOM file by itself."""
     try:
@@ -231,21 +257,29 @@ def _is_loose_dicom(path: Path) -> bool:
 
 def _cases_of_dicom(files: Sequence[Path]) -> list[CaseSource]:
     """Return the cases that DICOM files stand for; a single one names its case itself."""
-    given = files[0] if len(files) == 1 else Path(os.path.commonpath([file.parent for file in files]))
+    given = files[0] if len(files) == 1 else _folder_of(files)
     found = find_dicom(files, given)
     return _cases_or_problem(given, with_reports(found.studies, found.reports), found.failed)
+
+
+def _folder_of(files: Sequence[Path]) -> Path:
+    """Return the folder that holds all files, or the first one's if none does."""
+    try:
+        return Path(os.path.commonpath([file.parent for file in files]))
+    except ValueError:  # on several drives
+        return files[0].parent
 
 
 def _placed(cases: Sequence[CaseSource], given: Path) -> list[CaseSource]:
     """Return the cases with where they lie; several DICOM studies of one folder by their first files."""
     try:
-        base = given if given.is_dir() else given.parent
+        base = (given if given.is_dir() else given.parent).absolute()
     except OSError:  # in a closed folder
-        base = given.parent
+        base = given.parent.absolute()
     times = Counter(case.path for case in cases)
     placed = []
     for case in cases:
-        path = case.path / case.files[0].name if times[case.path] > 1 and case.files else case.path
+        path = (case.path / case.files[0].name if times[case.path] > 1 and case.files else case.path).absolute()
         below = path.relative_to(base) if path.is_relative_to(base) else Path(path.name)
         placed.append(replace(case, place=printable(Path(folder_name(base), below).as_posix())))
     return placed
