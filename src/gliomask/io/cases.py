@@ -221,7 +221,7 @@ def _cases_of_file(path: Path) -> list[CaseSource]:
     raise InputError(f"{path}: unknown kind of file. Expected {KINDS}, or a folder.")
 
 
-def _loose_studies(inputs: Sequence[Path]) -> dict[Path, list[Path]]:
+def _loose_studies(inputs: Sequence[Path]) -> dict[Path, tuple[Path, ...]]:
     """Return the DICOM files that were given one by one, as a shell's ``study/*`` gives them, each with all of its study.
 
     Files that are all that was given of their study stay by themselves. One that cannot be read counts to a study with files in its folder,
@@ -238,12 +238,12 @@ def _loose_studies(inputs: Sequence[Path]) -> dict[Path, list[Path]]:
             broken.append(path)
         else:
             by_study[header.study or str(path.parent), header.patient].append(path)
-    studies: dict[Path, list[Path]] = {}
+    studies: dict[Path, tuple[Path, ...]] = {}
     for files in by_study.values():
         if len(files) > 1:
             folders = {file.parent for file in files}
             given = [*files, *(path for path in broken if path.parent in folders)]
-            studies |= dict.fromkeys(given, [file.absolute() for file in given])
+            studies |= dict.fromkeys(given, tuple(file.absolute() for file in given))
     return studies
 
 
