@@ -66,8 +66,8 @@ def _uploads() -> None:
     """Take masks in and score them; what stays is the scores, and of twelve cases at most a slice of both masks and the scan."""
     st.markdown(
         "Score what any program has marked. Masks are paired by their names: image masks by folder and name, NIfTI masks by name "
-        "(`_mask`, `_seg` and the like aside). Each patient may have a folder in an archive, or an archive. Scans that come along, such as "
-        "`head.png` with `head_mask.png`, are shown under the outlines."
+        "(`_mask`, `_seg` and the like aside). Each patient may have a folder in an archive, or an archive of the same name on both "
+        "sides. Scans that come along, such as `head.png` with `head_mask.png`, are shown under the outlines."
     )
     generation = st.session_state.setdefault("masks generation", 0)
     left, right = st.columns(2, gap="large")
