@@ -44,16 +44,16 @@ def _ended_in_order() -> Iterator[None]:
     def leave(number: int, frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    asked = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]  # Windows has no second
-    before = {number: signal.getsignal(number) for number in asked}
-    heard = [number for number in asked if before[number] != signal.SIG_IGN]  # as nohup has the second ignored
-    for number in heard:
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no second
+    # What is ignored stays so, as nohup has the second.
+    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) != signal.SIG_IGN}
+    for number in before:
         signal.signal(number, leave)
     try:
         yield
     finally:
-        for number in heard:
-            signal.signal(number, before[number] or signal.SIG_DFL)  # None: set by another language's code
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: set by another language's code
 
 
 def entry() -> NoReturn:

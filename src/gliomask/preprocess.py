@@ -130,16 +130,21 @@ def place_padding(channel: NDArray[Any]) -> NDArray[Any]:
     which may be there beside the other, :data:`NEGATIVE_PADDING_SHARE` is enough.
     """
     lowest = float(channel.min())
-    if lowest < 0.0:
-        channel = _place(channel, lowest, NEGATIVE_PADDING_SHARE)
-    common = next((v for v in (0.0, float(channel.min())) if np.count_nonzero(channel == v) > PADDING_SHARE * channel.size), None)
-    return channel if common is None else _place(channel, common, PADDING_SHARE)
+    if lowest < 0.0 and _is_common(channel, lowest, NEGATIVE_PADDING_SHARE):
+        channel = _place(channel, lowest)
+        lowest = float(channel.min())
+    common = next((value for value in (0.0, lowest) if _is_common(channel, value, PADDING_SHARE)), None)
+    return channel if common is None else _place(channel, common)
 
 
-def _place(channel: NDArray[Any], padding: float, share: float) -> NDArray[Any]:
-    """Return a channel with one value where air is, if that share of the voxels have it and it lies as no air does."""
+def _is_common(channel: NDArray[Any], value: float, share: float) -> bool:
+    return bool(np.count_nonzero(channel == value) > share * channel.size)
+
+
+def _place(channel: NDArray[Any], padding: float) -> NDArray[Any]:
+    """Return a channel with one value where air is, if it lies as no air does."""
     inside = channel != padding
-    if channel.size - np.count_nonzero(inside) <= share * channel.size or not (rest := channel[inside]).size:
+    if not (rest := channel[inside]).size:
         return channel
     bright = rest[foreground(rest)]
     if not bright.size:

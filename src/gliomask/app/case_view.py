@@ -60,8 +60,10 @@ def _show(desk: Desk, number: str) -> None:
             st.rerun()
         return
     sentence, stage, controls = st.container(), st.container(), st.container()
+    several = _is_volume(found)
+    failed = several and st.session_state.get(FAILED)
     with controls:
-        settings = _ask(found.result, views=_is_volume(found) and not st.session_state.get(FAILED))
+        settings = _ask(found.result, views=several and not failed)
     cut = found.at(settings.threshold, all_lesions=settings.all_lesions)
     summary = summary_of(cut)
     if cut.found and cut.confidence_reason:
@@ -70,13 +72,11 @@ def _show(desk: Desk, number: str) -> None:
         st.header(headline(summary, cut.confidence), anchor=False)
         _tell_reference(found, cut)
     with stage:
-        failed = _is_volume(found) and st.session_state.get(FAILED)
-        if _is_volume(found) and not failed:
-            failed = st.session_state[FAILED] = _draw(desk, number, found, cut, summary, settings)
-            if failed:  # the controls above are the viewer's
-                st.rerun()
-        if failed or not _is_volume(found):
+        if failed or not several:
             _draw_plainly(found, cut, settings)
+        elif reason := _draw(desk, number, found, cut, summary, settings):
+            st.session_state[FAILED] = reason
+            st.rerun()  # the controls are the viewer's
         if failed:
             st.caption(NO_VIEWER.get(failed, NO_VIEWER["error"]))
     _hand_out(cut, found.seg_problem)

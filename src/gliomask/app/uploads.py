@@ -161,7 +161,9 @@ def _nifti_groups(files: Sequence[Received]) -> list[Group]:
 
     def visits(file: Received) -> list[tuple[str, frozenset[str]]]:
         name, when = subject_of(file.name), _words(file.name) & WHEN
-        return [(name, when if name in twice else frozenset())] if when or name not in twice else [(name, w) for w in twice[name]]
+        if name not in twice:
+            return [(name, frozenset())]
+        return [(name, visit) for visit in ([when] if when else twice[name])]
 
     subjects: dict[tuple[str, frozenset[str]], list[Received]] = {}
     for file in files:
@@ -202,10 +204,13 @@ def _subject_groups(files: Sequence[Received], when: frozenset[str]) -> list[Gro
 
 
 def _words(name: str) -> frozenset[str]:
-    return frozenset(re.split(r"[^a-z0-9]+", stem_of(Path(name)).casefold()))
+    return frozenset(_parts(name))
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"[^a-z0-9]+", stem_of(Path(name)).casefold())
 
 
 def subject_of(name: str) -> str:
     """Return what a NIfTI file's name says beside sequence and mask."""
-    words = re.split(r"[^a-z0-9]+", stem_of(Path(name)).casefold())
-    return "_".join(word for word in words if word not in POST | PRE | FLAIR | OTHER | MASK)
+    return "_".join(word for word in _parts(name) if word not in POST | PRE | FLAIR | OTHER | MASK)

@@ -16,7 +16,7 @@ from gliomask.io.access import closed, lost
 from gliomask.io.archives import Unpacked, archives_inside
 from gliomask.io.bids import bids_cases, is_derivative
 from gliomask.io.folders import look_below
-from gliomask.io.headers import is_dicom, read_header
+from gliomask.io.headers import is_dicom
 from gliomask.io.images import match_channels, read_image
 from gliomask.io.naming import (
     SEQUENCE_FOLDER,
@@ -35,7 +35,7 @@ from gliomask.io.naming import (
     stem_of,
 )
 from gliomask.io.sources import CaseSource
-from gliomask.io.studies import find_dicom, with_reports, without_previews
+from gliomask.io.studies import common_folder, find_dicom, loose_studies, with_reports, without_previews
 from gliomask.volume import Volume
 
 AnyPath = str | os.PathLike[str]
@@ -66,7 +66,7 @@ def find_cases(inputs: Sequence[Path]) -> list[CaseSource]:
         A single input does not exist, is a mask or of an unknown kind, or holds no case.
     """
     found: list[CaseSource] = []
-    studies = _loose_studies(inputs)
+    studies = loose_studies(inputs)
     for path in inputs:
         try:
             if len(inputs) > 1 and path.is_file() and is_mask(path):
@@ -221,53 +221,11 @@ def _cases_of_file(path: Path) -> list[CaseSource]:
     raise InputError(f"{path}: unknown kind of file. Expected {KINDS}, or a folder.")
 
 
-def _loose_studies(inputs: Sequence[Path]) -> dict[Path, tuple[Path, ...]]:
-    """Return the DICOM files that were given one by one, as a shell's ``study/*`` gives them, each with all of its study.
-
-    Files that are all that was given of their study stay by themselves. One that cannot be read counts to a study with files in its folder,
-    since that would lack a slice. Those of several are absolute paths, as one may be given by either kind.
-    """
-    by_study: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    broken: list[Path] = []
-    for path in dict.fromkeys(inputs) if len(inputs) > 1 else ():
-        if not _is_loose_dicom(path):
-            continue
-        try:
-            header = read_header(path)
-        except GliomaskError:
-            broken.append(path)
-        else:
-            by_study[header.study or str(path.parent), header.patient].append(path)
-    studies: dict[Path, tuple[Path, ...]] = {}
-    for files in by_study.values():
-        if len(files) > 1:
-            folders = {file.parent for file in files}
-            given = [*files, *(path for path in broken if path.parent in folders)]
-            studies |= dict.fromkeys(given, tuple(file.absolute() for file in given))
-    return studies
-
-
-def _is_loose_dicom(path: Path) -> bool:
-    """Return whether an input is a DICOM file by itself."""
-    try:
-        return path.is_file() and path.name.upper() != "DICOMDIR" and not (is_image(path) or is_nifti(path)) and is_dicom(path)
-    except (GliomaskError, OSError):
-        return False
-
-
 def _cases_of_dicom(files: Sequence[Path]) -> list[CaseSource]:
     """Return the cases that DICOM files stand for; a single one names its case itself."""
-    given = files[0] if len(files) == 1 else _folder_of(files)
+    given = files[0] if len(files) == 1 else common_folder(files)
     found = find_dicom(files, given)
     return _cases_or_problem(given, with_reports(found.studies, found.reports), found.failed)
-
-
-def _folder_of(files: Sequence[Path]) -> Path:
-    """Return the folder that holds all files, or the first one's if none does."""
-    try:
-        return Path(os.path.commonpath([file.parent for file in files]))
-    except ValueError:  # on several drives
-        return files[0].parent
 
 
 def _placed(cases: Sequence[CaseSource], given: Path) -> list[CaseSource]:

@@ -48,9 +48,11 @@ def with_t1(
         ``(z, y, x, 1)`` as given, or float32 ``(z, y, x, 3)``: pre-contrast T1, FLAIR, post-contrast
         T1, FLAIR standing in for one that is missing. A T1 that cannot be used is told in the notes.
     """
-    notes: list[str] = []
     candidates = [_candidates(chosen, found, after) for after in (False, True)]
-    head = rough_head(flair) if any(candidates) else np.empty(0, np.bool_)
+    if not any(candidates):
+        return flair[..., None], ()
+    notes: list[str] = []
+    head = rough_head(flair)
     pre, post = (_first_that_fits(series, head, stack, read, notes) for series in candidates)
     if pre is None and post is None:
         return flair[..., None], tuple(notes)

@@ -91,7 +91,7 @@ def read_study(files: Sequence[Path], name: str, source: Path, series: str | Non
         voxels, contrast_notes = with_t1(flair, stack, chosen, found, reader)
     other_notes = (f"passed over: {others}",) if others else ()
     notes = (*choice_notes, *other_notes, *stack.notes, *contrast_notes)
-    possible = called([*flairs, chosen])
+    possible = called(flairs if chosen in flairs else [*flairs, chosen])
     several = possible if len(possible) > 1 else {}
     return Volume(voxels, name, source=source, notes=notes, affine=stack.affine, origin=_origin(stack), flair_series=several)
 

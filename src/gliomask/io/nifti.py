@@ -95,13 +95,14 @@ def read_nifti(
     if 1 in array.shape:
         thickness = np.linalg.norm(affine[:3, array.shape[::-1].index(1)])
         notes.append(f"one slice only, taken as {thickness:g} mm thick")
-    head = rough_head(array) if pre or post else np.empty(0, np.bool_)
-    sequences = [_sequence(p, role, head, affine, path, strict, notes, max_pixels) for p, role in ((pre, CHANNELS[0]), (post, CHANNELS[2]))]
-    if any(sequence is not None for sequence in sequences):
-        before, after = (array.astype(np.float32) if s is None else s for s in sequences)
-        voxels = np.stack([before, array.astype(np.float32), after], axis=-1)
-    else:
-        voxels = array[..., None]
+    voxels = array[..., None]
+    if pre or post:
+        head = rough_head(array)
+        given = ((pre, CHANNELS[0]), (post, CHANNELS[2]))
+        before, after = (None if p is None else _sequence(p, role, head, affine, path, strict, notes, max_pixels) for p, role in given)
+        if before is not None or after is not None:
+            flair = array.astype(np.float32)
+            voxels = np.stack([flair if s is None else s for s in (before, flair, after)], axis=-1)
     origin = NiftiOrigin(image.header, image.affine, image.shape)
     return Volume(voxels, name, (), path, tuple(notes), None, affine, origin, oriented=_tells_directions(image.header))
 
@@ -314,7 +315,7 @@ def _check_is_no_mask(path: Path, array: NDArray[Any]) -> None:
 
 
 def _sequence(
-    path: Path | None,
+    path: Path,
     role: str,
     head: NDArray[np.bool_],
     affine: NDArray[np.float64],
@@ -323,9 +324,7 @@ def _sequence(
     notes: list[str],
     max_pixels: int | None,
 ) -> NDArray[np.float32] | None:
-    """Return a T1, used as its *role* says, on FLAIR's grid; None where there is none or, if not *strict*, where it does not fit."""
-    if path is None:
-        return None
+    """Return a T1, used as its *role* says, on FLAIR's grid; None where it does not fit, if not *strict*."""
     try:
         image, array = _loaded(path, max_pixels)
         _check_finite(path, array)

@@ -288,11 +288,9 @@ def called(all_series: Sequence[Series]) -> dict[str, str]:
 
 def _distinct(all_series: Sequence[Series]) -> list[str]:
     """Return what the series are called, with the UID where neither number nor description tells which of them is meant."""
-    times = Counter((s.first.number, s.first.description) for s in {id(s): s for s in all_series}.values())
-    unclear = {name for name, n in times.items() if n > 1 or name == (None, "")}
-    return [
-        f"{s} ({s.first.series})" if (s.first.number, s.first.description) in unclear and s.first.series else str(s) for s in all_series
-    ]
+    names = [(series.first.number, series.first.description) for series in all_series]
+    unclear = {name for name, times in Counter(names).items() if times > 1 or name == (None, "")}
+    return [f"{s} ({s.first.series})" if name in unclear and s.first.series else str(s) for s, name in zip(all_series, names, strict=True)]
 
 
 def _reason(chosen: Series, other: Series) -> str:

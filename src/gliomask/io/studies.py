@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gliomask.errors import InputError
-from gliomask.io.headers import is_dicom
-from gliomask.io.naming import MOST_NAMED, folder_name, listed, printable, quoted, stem_of
+from gliomask.errors import GliomaskError, InputError
+from gliomask.io.headers import is_dicom, read_header
+from gliomask.io.naming import MOST_NAMED, folder_name, is_image, is_nifti, listed, printable, quoted, stem_of
 from gliomask.io.series import Study, find_studies, unusable_folders
 from gliomask.io.sources import CaseSource
 
@@ -51,12 +51,54 @@ def find_dicom(files: Iterable[Path], given: Path) -> DicomCases:
     studies, unusable = _studies([file for file in heap.dicom if file.parent not in failed], given)
     cases: dict[bool, list[CaseSource]] = {True: [], False: []}
     for study in studies:
-        common = Path(os.path.commonpath([file.parent for file in study.files])) if given.is_dir() else given
+        common = common_folder(study.files) if given.is_dir() else given
         name = folder_name(common) if given.is_dir() else stem_of(given)
         notes = _unread_beside(study.files, heap.unread)
         cases[study.has_images].append(CaseSource(printable(name), common, study.files, kind="dicom", notes=notes))
     discs = [file.parent for file in heap.dicom if file.name.upper() == "DICOMDIR"]
     return DicomCases(cases[True], cases[False], failed | unusable, discs)
+
+
+def common_folder(files: Sequence[Path]) -> Path:
+    """Return the folder that holds all files, or the first one's if none does."""
+    try:
+        return Path(os.path.commonpath([file.parent for file in files]))
+    except ValueError:  # on several drives
+        return files[0].parent
+
+
+def loose_studies(inputs: Sequence[Path]) -> dict[Path, tuple[Path, ...]]:
+    """Return the DICOM files that were given one by one, as a shell's ``study/*`` gives them, each with all of its study.
+
+    Files that are all that was given of their study stay by themselves. One that cannot be read counts to a study with files in its folder,
+    since that would lack a slice. Those of several are absolute paths, as one may be given by either kind.
+    """
+    by_study: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    broken: list[Path] = []
+    for path in dict.fromkeys(inputs) if len(inputs) > 1 else ():
+        if not _is_loose_dicom(path):
+            continue
+        try:
+            header = read_header(path)
+        except GliomaskError:
+            broken.append(path)
+        else:
+            by_study[header.study or str(path.parent), header.patient].append(path)
+    studies: dict[Path, tuple[Path, ...]] = {}
+    for files in by_study.values():
+        if len(files) > 1:
+            folders = {file.parent for file in files}
+            given = [*files, *(path for path in broken if path.parent in folders)]
+            studies |= dict.fromkeys(given, tuple(file.absolute() for file in given))
+    return studies
+
+
+def _is_loose_dicom(path: Path) -> bool:
+    """Return whether an input is a DICOM file by itself."""
+    try:
+        return path.is_file() and path.name.upper() != "DICOMDIR" and not (is_image(path) or is_nifti(path)) and is_dicom(path)
+    except (GliomaskError, OSError):
+        return False
 
 
 def without_previews(pictures: Sequence[CaseSource], dicom: DicomCases) -> tuple[list[CaseSource], list[CaseSource]]:

@@ -228,7 +228,7 @@ def _check_room(folder: Path, names: list[str], source: Path | None, overwrite: 
         )
     # The record first, so that an interruption never leaves it beside files that are not its own;
     # plain names only, since a record that was tampered with must not name files elsewhere.
-    if not ours:
+    if earlier is None and not replaced:
         return []
     from gliomask.report.page import stale_reports  # the page is built on this module
 
