@@ -99,6 +99,13 @@ def test_an_expectation_is_found_again() -> None:
     assert model.errors == pytest.approx((-0.33, 0.33), abs=0.1)  # 1.645 standard deviations of 0.2
 
 
+@pytest.mark.parametrize(("cases", "left_out"), [(19, 0), (38, 0), (39, 1), (99, 4), (199, 9)])
+def test_an_interval_leaves_out_a_twentieth_of_errors_on_either_side(cases: int, left_out: int) -> None:
+    errors = np.linspace(-2.0, 2.0, cases)
+    model = fit_agreement([(0.0,)] * cases, list(from_log_odds(errors.astype(np.float32))), ["a"] * cases)
+    assert model.errors == pytest.approx((errors[left_out], errors[-1 - left_out]), abs=1e-4)
+
+
 def test_fits_are_checked_on_folds_that_they_have_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[str]] = []
 

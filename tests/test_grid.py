@@ -190,6 +190,26 @@ def test_a_sequence_on_the_same_oblique_grid_is_copied_to_its_last_voxel(angle: 
     assert covered == 1.0
 
 
+@pytest.mark.parametrize(("depth", "shift_mm"), [(1, 0.001), (1, -2.4), (4, 0.01), (4, -0.01)])
+def test_a_sequence_that_lies_a_little_off_keeps_its_outermost_slices(depth: int, shift_mm: float) -> None:
+    affine = np.diag([0.9, 0.9, 5.0, 1.0])
+    moving = affine.copy()
+    moving[2, 3] = shift_mm
+    voxels = np.random.default_rng(0).random((depth, 9, 9), np.float32) + 1
+    onto, covered = resampled(voxels, moving, affine, np.ones((depth, 9, 9), np.bool_))
+    np.testing.assert_allclose(onto, voxels, atol=0.01)
+    assert covered == 1.0
+
+
+def test_a_thick_slice_fills_all_thin_ones_within_it_and_none_beyond() -> None:
+    voxels = np.random.default_rng(0).random((1, 9, 9), np.float32) + 1
+    thin = np.diag([0.9, 0.9, 1.0, 1.0])
+    thin[2, 3] = -3.0
+    onto, covered = resampled(voxels, np.diag([0.9, 0.9, 5.0, 1.0]), thin, np.ones((7, 9, 9), np.bool_))
+    np.testing.assert_allclose(onto[1:6], np.repeat(voxels, 5, axis=0), atol=1e-5)
+    assert (onto[[0, 6]] == voxels.min()).all() and covered == pytest.approx(5 / 7)
+
+
 def test_a_sequence_elsewhere_covers_nothing() -> None:
     shape = (20, 20, 20)
     moving = np.ones(shape, np.float32)

@@ -200,6 +200,14 @@ def test_labels_with_areas_of_their_own_are_all_inside(tmp_path: Path, shades: t
     np.testing.assert_array_equal(read_mask(tmp_path / "a_mask.png")[0], labels > 0)
 
 
+@pytest.mark.parametrize("shade", [100, 120, 128])
+def test_a_thin_label_is_inside_whatever_its_grey(tmp_path: Path, shade: int) -> None:
+    labels = np.zeros((64, 64), np.uint8)
+    labels[8:24, 8:24], labels[9:23, 9:23], labels[40:42, 10:50] = shade, 240, shade
+    Image.fromarray(labels).save(tmp_path / "a_mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a_mask.png")[0], labels > 0)
+
+
 def test_lossy_black_is_outside(tmp_path: Path) -> None:
     empty, dot = (np.zeros((700, 700), np.uint8) for _ in range(2))
     dot[300:303, 300:303] = 255

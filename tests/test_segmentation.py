@@ -153,6 +153,9 @@ def test_lesions_much_smaller_than_the_largest_are_left_out(order: tuple[int, in
     kept = replace(result, all_lesions=True)
     assert (int(kept.mask.sum()), kept.satellites) == (516, [])
     assert result.with_threshold(0.85).satellites == []  # it is not there to be left out
+    assert (satellite.centroid_mm is None) == (affine is None)
+    lost = replace(result, volume=replace(result.volume, oriented=False))
+    assert lost.satellites[0].centroid_mm is None  # where it lies in the world is no more known than where the lesions do
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)], ids=["axial", "sagittal"])

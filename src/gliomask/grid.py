@@ -65,11 +65,11 @@ class AxialGrid:
     plane: str
     notes: tuple[str, ...] = ()
 
-    def sample(self, voxels: NDArray[Any], outside: float = 0.0) -> NDArray[np.float32]:
+    def sample(self, voxels: NDArray[Any], outside: float | None = 0.0) -> NDArray[np.float32]:
         """Return the slices ``(n, size, size)`` of one channel ``(z, y, x)``, linearly interpolated.
 
         Where slices are coarser than voxels these are smoothed first, so that nothing aliases.
-        *outside* fills what lies beyond the volume.
+        *outside* fills what lies beyond the middles of the outermost voxels; None goes on with these.
         """
         ndimage = _ndimage()
         steps = np.linalg.norm(self.to_voxel[:3, :3], axis=1)[::-1]  # voxels per slice pixel along z, y, x
@@ -171,17 +171,19 @@ def resampled(
     """Return another sequence ``(z, y, x)`` on a volume's grid, and the share of the volume's *head* ``(z, y, x)`` which it covers.
 
     Linearly interpolated by the affines, smoothed first along axes on which the volume is coarser;
-    beyond its own field of view it has its smallest value.
+    beyond its own outermost voxels, which reach half a voxel from their middles, it has its smallest value.
     """
     shape = (head.shape[0], head.shape[1], head.shape[2])
     grid = AxialGrid(_snapped(np.linalg.inv(moving_affine) @ affine), shape, (moving.shape[0], moving.shape[1], moving.shape[2]), "")
     corner = np.array(moving.shape[::-1]) - 0.5
-    low, covered = float(moving.min()), 0
+    onto, low, covered = grid.sample(moving, outside=None), float(moving.min()), 0
     columns = np.stack(np.meshgrid(np.arange(shape[2]), np.arange(shape[1]), indexing="ij"), axis=-1).reshape(-1, 2)
     for z in range(shape[0]):
         points = np.c_[columns, np.full(len(columns), z)] @ grid.to_voxel[:3, :3].T + grid.to_voxel[:3, 3]
-        covered += int((((points >= -0.5) & (points <= corner)).all(axis=1) & head[z].ravel()).sum())
-    return grid.sample(moving, low), covered / np.count_nonzero(head)
+        inside = ((points >= -0.5) & (points <= corner)).all(axis=1).reshape(shape[1:])
+        onto[z, ~inside] = low
+        covered += np.count_nonzero(inside & head[z])
+    return onto, covered / np.count_nonzero(head)
 
 
 def _plane(affine: NDArray[np.float64], spacing: NDArray[np.float64]) -> str:
@@ -265,14 +267,18 @@ def _snapped(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _transformed(
-    array: NDArray[np.floating[Any]], matrix: NDArray[np.floating[Any]], shape: tuple[int, int, int], outside: float
+    array: NDArray[np.floating[Any]], matrix: NDArray[np.floating[Any]], shape: tuple[int, int, int], outside: float | None
 ) -> NDArray[np.float32]:
-    """Return ``array`` sampled at *matrix* times each index of *shape*, the matrix being in x, y, z and arrays in z, y, x."""
+    """Return ``array`` sampled at *matrix* times each index of *shape*, the matrix being in x, y, z and arrays in z, y, x.
+
+    *outside* as of :meth:`AxialGrid.sample`.
+    """
     if shape == array.shape and np.array_equal(matrix, np.eye(4)):
         return array
     reverse = matrix[:3, :3][::-1, ::-1]
     out = np.empty(shape, np.float32)
-    _ndimage().affine_transform(array, reverse, matrix[:3, 3][::-1], shape, out, order=1, mode="constant", cval=outside)
+    mode = "nearest" if outside is None else "constant"
+    _ndimage().affine_transform(array, reverse, matrix[:3, 3][::-1], shape, out, order=1, mode=mode, cval=outside or 0.0)
     return out
 
 

@@ -87,7 +87,7 @@ class Segmentation:
             return []
         marked = self.probability >= self.threshold
         left_out = marked & ~self._axially(without_small_parts, marked)
-        return lesions(left_out, self.volume.affine, head=self._head, probability=self.probability)
+        return lesions(left_out, self.volume.affine, oriented=self.volume.oriented, head=self._head, probability=self.probability)
 
     @cached_property
     def _mask_and_removed(self) -> tuple[NDArray[np.bool_], Removed]:

@@ -149,7 +149,7 @@ def fit_agreement(rows: Sequence[tuple[float, ...]], dices: Sequence[float], fol
         others = ~held_out if (~held_out).any() else held_out
         errors[held_out] = wanted[held_out] - design[held_out] @ _ridge(design[others], wanted[others])
     share = (1.0 - COVERAGE) / 2.0
-    ordered, rank = np.sort(errors), int(np.floor(share * (len(errors) + 1)))
+    ordered, rank = np.sort(errors), int(np.floor(round(share * (len(errors) + 1), 6)))  # 0.05 x 20 is 0.9999999 unrounded
     low, high = ordered[max(rank - 1, 0)], ordered[min(len(errors) - rank, len(errors) - 1)]
     return AgreementModel.of(_ridge(design, wanted).tolist(), (low, high))
 

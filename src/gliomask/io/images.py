@@ -122,10 +122,10 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def _is_resized(pixels: NDArray[Any]) -> bool:
-    """Return whether few greys are what a resize leaves of black and white: bright, not many, and no area of any, as labels have it."""
+    """Return whether few greys are what a resize leaves of black and white: bright, two or more, and no area of any, as labels have it."""
     largest = pixels.max()
     between = (pixels > 0) & (pixels < largest)
-    if largest <= MAX_LABELS or not between.any() or min(pixels.shape[1:]) < 3 or _grey(pixels):
+    if largest <= MAX_LABELS or np.unique(pixels[between]).size < 2 or min(pixels.shape[1:]) < 3 or _grey(pixels):
         return False
     middle = pixels[:, 1:-1, 1:-1]
     height, width = middle.shape[1:]
