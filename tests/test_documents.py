@@ -1,13 +1,17 @@
 """What the documents say has to be true of the repository."""
 
+import argparse
+import json
 import re
 import runpy
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import gliomask
 from gliomask.arguments import make_parser
 from gliomask.models import DEFAULT, bundled_models
 
@@ -28,12 +32,44 @@ def commands(document: str) -> list[str]:
     return [line.split("#")[0].strip() for line in lines if line.startswith("gliomask ")]
 
 
+VERBS: dict[str, argparse.ArgumentParser] = next(
+    dict(action.choices) for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)
+)
+
 WITH_COMMANDS = ("README.md", "MODEL_CARD.md", "CONTRIBUTING.md", "docs/evaluation.md")
 
 
 @pytest.mark.parametrize("line", sorted({line for document in WITH_COMMANDS for line in commands(document)}))
 def test_commands_in_the_documents_exist(line: str) -> None:
     make_parser().parse_args(shlex.split(line)[1:])
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_examples_of_the_help_name_files_as_train_writes_them(verb: str) -> None:
+    """A stranger goes from one help text to the next: what one writes by default, another takes."""
+    example = str(VERBS[verb].epilog).removeprefix("example: ")
+    assert example.startswith(f"gliomask {verb}")
+    make_parser().parse_args(shlex.split(example)[1:])
+    default = VERBS["train"].get_default("name")
+    assert {Path(word).stem for word in example.split() if word.startswith("runs/") and Path(word).suffix} <= {default}
+
+
+def test_every_key_of_a_result_is_explained(tmp_path: Path) -> None:
+    result = gliomask.segment(gliomask.draw_phantom())
+    result.save(tmp_path)
+    content = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    lesion = content["measurements"]["lesions"][0]
+    keys = {*content, *content["measurements"], *lesion, *content["quality"]}
+    told = (ROOT / "docs" / "viewers.md").read_text(encoding="utf-8")
+    assert not {key for key in keys if f"`{key}`" not in told}
+
+
+@pytest.mark.parametrize("script", ["drawn_cohort", "figures"])
+def test_a_script_that_is_asked_for_help_writes_nothing(tmp_path: Path, script: str) -> None:
+    told = subprocess.run(
+        [sys.executable, ROOT / "docs" / f"{script}.py", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.startswith("usage: ") and not list(tmp_path.iterdir())
 
 
 def test_the_readme_has_its_two_commands() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gliomask import InputError, ModelError, Segmenter, Volume, cli
+from gliomask.commands import fold_runs
 from gliomask.confidence import Calibration, features
 from gliomask.engine import OnnxEngine
 from gliomask.evaluation.cross_validation import fold_models
@@ -285,6 +286,15 @@ def test_what_is_neither_runs_nor_ensemble_is_named(command: str, tmp_path: Path
     assert "fast.onnx: no ensemble, since its record has no training.members" in capsys.readouterr().err
     assert cli.main([command, str(tmp_path), "--cross-validation", "runz"]) == 1
     assert "runz: no such folder, file or bundled model (" in capsys.readouterr().err
+
+
+def test_a_folder_does_not_hide_the_bundled_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ensemble").mkdir()
+    with fold_runs(Path("ensemble")) as runs:
+        assert sorted(folder.name for folder in runs.iterdir()) == list("01234")
+    with fold_runs(tmp_path / "ensemble") as runs:
+        assert runs == tmp_path / "ensemble"
 
 
 def test_the_extra_is_named_where_onnx_is_missing(

@@ -140,6 +140,8 @@ def test_a_single_slice_that_is_not_axial_is_refused(linear: Matrix, plane: str)
     ("linear", "plane", "note"),
     [
         (LPS @ np.diag([1, 1, 5.0]), "axial", ""),
+        (LPS @ np.diag([0.94, 0.94, 0.45]), "3-D", ""),
+        (LPS @ np.diag([0.94, 0.9401, 0.17]), "3-D", ""),
         (CORONAL @ np.diag([1, 1, 5.0]), "coronal", "acquired in coronal slices of 5 mm"),
         (SAGITTAL @ np.diag([1, 1, 5.0]), "sagittal", "acquired in sagittal slices of 5 mm"),
         (rotation("x", 30)[:3, :3] @ LPS @ np.diag([1, 1, 5.0]), "axial", "30° off the axial plane: lower confidence"),

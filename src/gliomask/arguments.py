@@ -54,9 +54,9 @@ def _add_segment(verbs: Any) -> None:
         "*_uncertainty.*. Masks lie on the input's own grid. A case that fails is named and stops no other; the exit code is then 1. "
         "Run again, finished cases are kept.",
     )  # fmt: skip
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="file or folder")
+    parser.add_argument("inputs", nargs="+", type=_path, metavar="INPUT", help="file or folder")
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR",
+        "--output", type=_path, required=True, metavar="DIR",
         help="where DIR/<case>/ and DIR/cases.csv are written; of a BIDS dataset DIR/cases/<case>/, and the masks as derivatives",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run")
@@ -68,8 +68,8 @@ def _add_segment(verbs: Any) -> None:
         "--save-uncertainty", action="append_const", const="uncertainty", dest="maps", default=[],
         help="write uncertainty too, each probability's entropy in bits: NIfTI, and PNG for images (DICOM SEG has no such kind)",
     )  # fmt: skip
-    parser.add_argument("--pre", type=Path, metavar="T1", help="NIfTI: T1 before contrast, in the same space as FLAIR")
-    parser.add_argument("--post", type=Path, metavar="T1CE", help="NIfTI: T1 after contrast, in the same space as FLAIR")
+    parser.add_argument("--pre", type=_path, metavar="T1", help="NIfTI: T1 before contrast, in the same space as FLAIR")
+    parser.add_argument("--post", type=_path, metavar="T1CE", help="NIfTI: T1 after contrast, in the same space as FLAIR")
     parser.add_argument("--series", metavar="SERIES", help="DICOM: the FLAIR series' UID, number or part of its description")
     parser.add_argument("--all-lesions", action="store_true", help="mark all that reaches the threshold, small lesions and faint ends too")
     parser.add_argument("--force", action="store_true", help="segment what does not look like axial brain FLAIR too")
@@ -89,7 +89,7 @@ def _add_measure(verbs: Any) -> None:
         "A mask is NIfTI (.nii, .nii.gz; whatever is not 0 is inside), or a PNG or TIFF, which carry no spacing and give voxels alone. "
         "Diameters are the longest axial one and its perpendicular, as in the RANO criteria.",
     )  # fmt: skip
-    parser.add_argument("masks", nargs="+", type=Path, metavar="MASK", help="mask file")
+    parser.add_argument("masks", nargs="+", type=_path, metavar="MASK", help="mask file")
     _json_option(parser)
 
 
@@ -100,8 +100,8 @@ def _add_report(verbs: Any) -> None:
         "gliomask report results/case --pdf",
         "The page holds its pictures and fetches nothing. Names of the case and its files stay out of it unless asked for.",
     )  # fmt: skip
-    parser.add_argument("case", type=Path, metavar="CASE", help="a case's folder of results, as gliomask segment writes it")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: CASE/report.html)")
+    parser.add_argument("case", type=_path, metavar="CASE", help="a case's folder of results, as gliomask segment writes it")
+    parser.add_argument("--output", type=_path, metavar="FILE", help="the page (default: CASE/report.html)")
     parser.add_argument("--pdf", action="store_true", help="print it as PDF too, with WeasyPrint, Chromium or Chrome if one is installed")
     parser.add_argument("--with-identifiers", action="store_true", help="name the case, its slices and files in the page")
 
@@ -118,18 +118,18 @@ def _add_evaluate(verbs: Any) -> None:
         "Where both masks of a patient are empty, Dice and IoU are 1. Distances are in pixels, with NIfTI in mm. "
         "Needs the extra [evaluate].",
     )  # fmt: skip
-    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder, or a folder of masks")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write DIR/report.html, evaluation.json and patients.csv too")
-    parser.add_argument("--reference-masks", type=Path, metavar="DIR", help="score the masks in DATA against those in DIR")
+    parser.add_argument("data", type=_path, metavar="DATA", help="the dataset's folder, or a folder of masks")
+    parser.add_argument("--output", type=_path, metavar="DIR", help="write DIR/report.html, evaluation.json and patients.csv too")
+    parser.add_argument("--reference-masks", type=_path, metavar="DIR", help="score the masks in DATA against those in DIR")
     parser.add_argument(
-        "--cross-validation", type=Path, metavar="RUNS|ENSEMBLE",
+        "--cross-validation", type=_path, metavar="RUNS|ENSEMBLE",
         help="score each fold's patients with the model in RUNS/*/ that was trained without that fold, and pool all; an ensemble's name "
         "or .onnx (such as ensemble, the bundled one) has its members scored so, with the extra [train]",
     )  # fmt: skip
     parser.add_argument("--fold", metavar="FOLD", help="score this fold's patients alone (default: all)")
     parser.add_argument("--flair-alone", action="store_true", help="leave out the contrast channels")
     parser.add_argument("--single-slices", action="store_true", help="give every slice by itself, not the whole volume")
-    parser.add_argument("--brain-masks", type=Path, metavar="DIR", help="remove the skull by DIR/<patient>/<slice>_mask.png first")
+    parser.add_argument("--brain-masks", type=_path, metavar="DIR", help="remove the skull by DIR/<patient>/<slice>_mask.png first")
     _split_option(parser)
     _model_options(parser)
     _json_option(parser)
@@ -139,12 +139,12 @@ def _add_calibrate(verbs: Any) -> None:
     parser = _command(
         verbs, "calibrate", commands.calibrate,
         "fit calibration and expected Dice on patients that the models were not trained on",
-        "gliomask calibrate kaggle_3m/ --cross-validation runs/ --write runs/fold0/fold0.json",
+        "gliomask calibrate kaggle_3m/ --cross-validation runs/ --write runs/fold0/model.json",
         "Tells how the fits hold on folds that they had no part of. Needs models of two folds or more, and the extra [evaluate].",
     )  # fmt: skip
-    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
-    parser.add_argument("--cross-validation", type=Path, required=True, metavar="RUNS|ENSEMBLE", help="as of gliomask evaluate")
-    parser.add_argument("--write", type=Path, nargs="+", default=[], metavar="RECORD", help="models' records (.json) to set the fits in")
+    parser.add_argument("data", type=_path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("--cross-validation", type=_path, required=True, metavar="RUNS|ENSEMBLE", help="as of gliomask evaluate")
+    parser.add_argument("--write", type=_path, nargs="+", default=[], metavar="RECORD", help="models' records (.json) to set the fits in")
     parser.add_argument("--threads", type=_positive, metavar="N", help=THREADS)
     _split_option(parser)
     _json_option(parser)
@@ -159,8 +159,8 @@ def _add_train(verbs: Any) -> None:
         "history.png, the same for TensorBoard in tensorboard/, and the network as NAME.keras and NAME.onnx with its record (NAME.json), "
         "scored on the held-out patients.",
     )  # fmt: skip
-    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the run's folder")
+    parser.add_argument("data", type=_path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("--output", type=_path, required=True, metavar="DIR", help="the run's folder")
     parser.add_argument(
         "--recipe",
         choices=("fast", "fast-dice", "original"),
@@ -189,7 +189,7 @@ def _add_train(verbs: Any) -> None:
     parser.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
     parser.add_argument(
         "--initial-weights",
-        type=Path,
+        type=_path,
         metavar="MODEL",
         help="start from a trained network of the recipe's kind: its .keras or, from Keras on TensorFlow, its .onnx; the name of a bundled "
         "one; of an ensemble the member that was trained without the --fold",
@@ -198,7 +198,7 @@ def _add_train(verbs: Any) -> None:
         "--average-initial", action="store_true", help="export the mean of the initial weights and of those that the training ends with"
     )
     parser.add_argument(
-        "--brain-masks", type=Path, metavar="DIR", help="DIR/<patient>/<slice>_mask.png for removing the skull as brain extraction does"
+        "--brain-masks", type=_path, metavar="DIR", help="DIR/<patient>/<slice>_mask.png for removing the skull as brain extraction does"
     )
     _split_option(parser)
 
@@ -207,11 +207,11 @@ def _add_ensemble(verbs: Any) -> None:
     parser = _command(
         verbs, "ensemble", commands.ensemble,
         "make one model of several: the mean of their probabilities (needs the extra [train])",
-        "gliomask ensemble runs/fold*/fold*.onnx --name ensemble --output models/",
-        "Weights are stored in 8 bits. Slices are seen mirrored too.",
+        "gliomask ensemble runs/fold?/model.onnx --name ensemble --output models/",
+        "Weights are stored in 8 bits, or in 16 where these cost accuracy. Slices are seen mirrored too.",
     )  # fmt: skip
-    parser.add_argument("members", type=Path, nargs="+", metavar="MODEL", help="networks (.onnx) with their records beside them")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write NAME.onnx and NAME.json into")
+    parser.add_argument("members", type=_path, nargs="+", metavar="MODEL", help="networks (.onnx) with their records beside them")
+    parser.add_argument("--output", type=_path, required=True, metavar="DIR", help="the folder to write NAME.onnx and NAME.json into")
     parser.add_argument("--name", type=_plain_name, default="ensemble", help="what to call the model (default: %(default)s)")
 
 
@@ -219,13 +219,13 @@ def _add_quantise(verbs: Any) -> None:
     parser = _command(
         verbs, "quantise", commands.quantise,
         "make a model's network in int8, faster on processors, beside its float32 (needs the extra [train])",
-        "gliomask quantise kaggle_3m/ --model runs/fold0/fast.onnx",
+        "gliomask quantise kaggle_3m/ --model runs/fold0/model.onnx",
         "Ranges come from slices of the patients that the model was trained on. The masks of both are then compared on those that were "
         "held out, or, where nobody was, on the same ones, and where int8 is worse by more than 0.002 in mean Dice, nothing is kept. Else "
         "it is written beside FILE as NAME-int8.onnx, and the record names it.",
     )  # fmt: skip
-    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
-    parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="the network (.onnx) with its record beside it")
+    parser.add_argument("data", type=_path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("--model", type=_path, required=True, metavar="FILE", help="the network (.onnx) with its record beside it")
 
 
 def _add_split(verbs: Any) -> None:
@@ -235,8 +235,8 @@ def _add_split(verbs: Any) -> None:
         "gliomask split kaggle_3m/ --output folds.csv",
         "The same patients and seed give the same folds. Patients of the sealed test set get a fold of their own, test.",
     )  # fmt: skip
-    parser.add_argument("data", type=Path, metavar="DATA", help="the dataset's folder")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")
+    parser.add_argument("data", type=_path, metavar="DATA", help="the dataset's folder")
+    parser.add_argument("--output", type=_path, required=True, metavar="FILE", help="the CSV to write")
     parser.add_argument("--folds", type=_positive, default=5, help="(default: %(default)s)")
     parser.add_argument("--seed", type=_seed, default=0, help="(default: %(default)s)")
 
@@ -294,11 +294,17 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _split_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--split", type=Path, metavar="FILE", help="CSV of patient,fold (default: the project's own)")
+    parser.add_argument("--split", type=_path, metavar="FILE", help="CSV of patient,fold (default: the project's own)")
 
 
 def _json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for a program to read")
+
+
+def _path(text: str) -> Path:
+    if not text:  # which a script's unset variable gives, and Path takes for the current folder
+        raise argparse.ArgumentTypeError("an empty name is no file or folder. Give . for the current folder")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

@@ -198,17 +198,21 @@ def _evaluated(options: argparse.Namespace) -> Any:
 
 @contextmanager
 def fold_runs(given: Path) -> Iterator[Path]:
-    """Yield a folder with a model for each fold: the one given, or a temporary one of the members of the ensemble given."""
-    if given.is_dir():
-        yield given
-        return
+    """Yield a folder with a model for each fold: the one given, or a temporary one of the members of the ensemble given.
+
+    As for ``--model``, a bundled model's name goes before a folder of that name.
+    """
     from gliomask.models import bundled_models, find_model
 
-    if str(given) not in (bundled := bundled_models()) and not given.is_file():
-        raise InputError(
-            f"{given}: no such folder, file or bundled model ({', '.join(bundled)}). Give a folder with one model for each fold, as "
-            "gliomask train writes them, or an ensemble of such models, by name or as .onnx."
-        )
+    if str(given) not in (bundled := bundled_models()):
+        if given.is_dir():
+            yield given
+            return
+        if not given.is_file():
+            raise InputError(
+                f"{given}: no such folder, file or bundled model ({', '.join(bundled)}). Give a folder with one model for each fold, as "
+                "gliomask train writes them, or an ensemble of such models, by name or as .onnx."
+            )
     model = find_model(given)
     try:
         from gliomask.training.members import unpack_members

@@ -25,6 +25,9 @@ TILT_FOR_3D_DEGREES = 20.0
 THIN = 2.0
 """Largest ratio of a volume's spacings at which it can be cut at any angle without stairs."""
 
+ALIKE = 1.01
+"""Ratio of two spacings up to which neither is the wider one."""
+
 MAX_TILT_DEGREES = 40.0
 """Tilt from which thick slices show an anatomy that no training slice does."""
 
@@ -182,13 +185,16 @@ def resampled(
         points = np.c_[columns, np.full(len(columns), z)] @ grid.to_voxel[:3, :3].T + grid.to_voxel[:3, 3]
         inside = ((points >= -0.5) & (points <= corner)).all(axis=1).reshape(shape[1:])
         onto[z, ~inside] = low
-        covered += np.count_nonzero(inside & head[z])
+        covered += int(np.count_nonzero(inside & head[z]))
     return onto, covered / np.count_nonzero(head)
 
 
 def _plane(affine: NDArray[np.float64], spacing: NDArray[np.float64]) -> str:
-    """Return how thick slices were acquired: across the axis with the widest spacing."""
+    """Return how slices were acquired: across the axis with the widest spacing; as ``"3-D"`` where no axis has that alone."""
     world = int(_orientation(affine)[int(np.argmax(spacing)), 0])
+    _, next_widest, widest = np.sort(spacing)
+    if widest <= ALIKE * next_widest:
+        return "3-D"
     return ("sagittal", "coronal", "axial")[world]
 
 

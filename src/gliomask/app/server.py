@@ -1,6 +1,7 @@
 """Serve the page with Streamlit, on this machine alone unless told otherwise."""
 
 import errno
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -50,6 +51,7 @@ def launch(
     # foreign origins with it. The page promises that there is no network.
     net_util.get_external_ip = lambda: None
 
+    logging.getLogger("uvicorn.error").addFilter(is_no_departure)
     # Streamlit's welcome, in the terminal and on the page, advertises tools for developers; the command line says where the page is.
     welcome = {"logger.hideWelcomeMessage": True}
     options = {**STREAMLIT, **welcome, "server.address": host, "server.port": port, "server.headless": not browser}
@@ -57,6 +59,13 @@ def launch(
     # In this process: Streamlit's own handling of Ctrl-C and SIGTERM ends it, and no child is left behind.
     cli.main(["run", str(PAGE), *flags], prog_name="streamlit", standalone_mode=False)
     return 0
+
+
+def is_no_departure(record: logging.LogRecord) -> bool:
+    """Return whether what the server logs is something else than a visitor who left in the middle of an upload."""
+    from starlette.requests import ClientDisconnect  # comes with Streamlit
+
+    return record.exc_info is None or not isinstance(record.exc_info[1], ClientDisconnect)
 
 
 def check_free(host: str, port: int) -> None:

@@ -91,14 +91,18 @@ def read_case(case: CaseSource) -> Volume:
     Raises
     ------
     InputError
-        A file cannot be read, or the slices differ in size or type; the message names the files.
+        A file cannot be read or changes meanwhile, or the slices differ in size or type; the message names the files.
     EngineError
         The package that reads this kind is not installed.
     """
     if case.problem:
         raise InputError(case.problem)
     with case.at_hand():
-        return _read(case)
+        before = case.state()
+        volume = _read(case)
+        if case.state() != before:  # else one state's mask would be kept as that of another
+            raise InputError(f"{case.path}: changed while it was read. Run again when nothing is copied there any more.")
+    return volume
 
 
 def _read(case: CaseSource) -> Volume:

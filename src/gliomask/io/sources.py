@@ -75,6 +75,10 @@ class CaseSource:
         """Return the case with one more note."""
         return replace(self, notes=(*self.notes, note))
 
+    def state(self) -> list[tuple[int, int] | None]:
+        """Return size and time of change of each file, None of one that is not there: the same before and after a reading of one state."""
+        return [_state(file) for file in (*self.files, *filter(None, self.sequences))]
+
     def sha256(self) -> str:
         """Return the SHA-256 over the names and the bytes of the files, in order, and over the choice of a series.
 
@@ -85,6 +89,14 @@ class CaseSource:
         used = [(role, s) for role, s in zip(("pre", "post"), self.sequences, strict=True) if s is not None]
         t1 = [(f"{role}/{s.name}", s) for role, s in used if not self.found or os.access(s, os.R_OK)]
         return files_sha256([*flair, *t1], self.series)
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def files_sha256(files: Iterable[tuple[str, Path]], series: str | None = None) -> str:
