@@ -65,6 +65,13 @@ def test_missing_sequences_become_flair(alone: float, outer: float) -> None:
     np.testing.assert_array_equal(out[..., FLAIR], image[..., FLAIR])
 
 
+def test_either_outer_sequence_may_be_the_missing_one() -> None:
+    image = np.random.default_rng(0).random((8, 8, 3), np.float32)
+    outs = [drop_sequences(image.copy(), replace(NONE, missing_outer=1.0), np.random.default_rng(seed)) for seed in range(20)]
+    replaced = {tuple(bool((out[..., c] == image[..., FLAIR]).all()) for c in (0, 2)) for out in outs}
+    assert replaced == {(True, False), (False, True)}
+
+
 def test_skull_removal_takes_the_rim_and_never_the_lesion(case: Case) -> None:
     image, tumour = apply_windows(case.images[6], case.windows.volume), case.masks[6, ..., 0]
     out = remove_outside(image, tumour, "skull removed", np.random.default_rng(0))
@@ -101,6 +108,24 @@ def test_a_skull_removed_slice_is_scaled_as_a_stripped_scan_is(case: Case) -> No
     assert masks.shape == (8, 256, 256, 1) and masks.any()
     outside = ~cv2.dilate(brain[6].astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
     assert not images[:, outside].any()
+    inner = np.s_[100:150, 100:150]
+    scaled = [apply_windows(s, w)[inner] for z, s in enumerate(case.images) for w in (stripped.volume, stripped.slices[z])]
+    assert all(min(np.abs(image[inner] - one).max() for one in scaled) < 1e-5 for image in images)
+
+
+def test_every_patient_is_drawn(case: Case) -> None:
+    images, _ = make_batch([case, replace(case, images=np.zeros_like(case.images))], 0, 64, 64, 0.25, NONE, 0.5)
+    assert images.any(axis=(1, 2, 3)).mean() == pytest.approx(0.5, abs=0.2)
+
+
+def test_rotations_are_of_as_many_degrees_as_asked(case: Case) -> None:
+    before, turned = np.argwhere(case.masks[6, ..., 0]).mean(axis=0) - 127.5, []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        _, mask = warp(case.images[6], case.masks[6], 256, 1.0, (127.5, 127.5), replace(NONE, rotation_degrees=10.0), rng)
+        y, x = np.argwhere(mask[..., 0]).mean(axis=0) - 127.5
+        turned.append(np.degrees(np.arctan2(y, x) - np.arctan2(*before)))
+    assert 8 < max(turned) < 10.5 and -10.5 < min(turned) < -8
 
 
 @pytest.mark.parametrize("name", ["gain", "gamma", "bias_field", "noise", "blur", "contrast"])

@@ -180,3 +180,10 @@ def test_what_is_not_defined_is_none_and_no_nan() -> None:
     calibrated = Calibrated(("a", "b"), 2, fitting.Fit(Calibration(), {}), {**found, "expected_dice": {"volume": told}})
     assert "0.01 to 0.99: not defined before, not defined after" in format_calibrated(calibrated)
     assert "rank correlation with the true Dice not defined" in format_calibrated(calibrated)
+
+
+def test_faint_probabilities_are_no_part_of_the_features() -> None:
+    p = np.zeros((1, 4, 4), np.float32)
+    p[0, :2, :2], p[0, 2, 0], p[0, 3, :] = 0.75, 0.1, 0.01
+    found = features(p, p >= 0.5)
+    assert found is not None and found[0] == pytest.approx(np.log((6 / 7.1) / (1 - 6 / 7.1)), abs=1e-4)

@@ -150,6 +150,10 @@ def test_calibrate_writes_what_it_fitted(
     assert written.calibration != Calibration()
     # The mask stays what it was: the threshold moves with the probabilities.
     assert written.threshold == pytest.approx(float(written.calibration.apply(np.array(0.5, np.float32))), abs=0.006)
+    assert cli.main([*command, "--write", str(record)]) == 0  # of a record that is calibrated by now
+    again = read_record(record)
+    assert again.calibration.calibrated == pytest.approx(written.calibration.calibrated, abs=1e-3)
+    assert again.agreement["volume"].weights == pytest.approx(written.agreement["volume"].weights, abs=1e-3)
     monkeypatch.setattr(Fit, "threshold", property(lambda _: 0.003456))  # of a network early in its training
     assert cli.main([*command, "--write", str(record)]) == 0
     assert read_record(record).threshold == 0.0035

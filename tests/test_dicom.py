@@ -414,6 +414,14 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         one_altered(ImageOrientationPatient=[1, 0, 0, 0, 0.8, 0.6]),
         r"mixed orientations within the series, “IM0000” and “IM0003” \(36\.9°",
     ),
+    "orientations that differ by little": (
+        one_altered(ImageOrientationPatient=[1, 0, 0, 0, 0.99939, 0.0349]),
+        r"mixed orientations within the series, “IM0000” and “IM0003” \(2\.0°",
+    ),
+    "one image at two offsets of one level": (
+        lambda folder: alter(write_series(folder, np.repeat(numbered((1, 32, 40)), 5, axis=0)), 3, ImagePositionPatient=[-10, -30, 17]),
+        r"several images at one position that differ, “IM0002” and “IM0003”",
+    ),
     "mixed pixel spacing": (
         one_altered(PixelSpacing=[1.5, 1.2]),
         r"mixed pixel spacing, 1\.25 x 1\.5 and 1\.2 x 1\.5 mm \(“IM0000” and “IM0003”\)",
@@ -852,14 +860,15 @@ def test_a_t1_of_another_grid_is_resampled_and_flair_stands_in_for_the_other(tmp
     [
         ({"FrameOfReferenceUID": "1.2.3"}, None),
         ({"EchoTime": 90}, None),
-        ({"ImagePositionPatient": ["500", "0", "0"], "only_one": True}, "reaches 0% of the head in the FLAIR"),
+        ({"ImagePositionPatient": ["500", "0", "0"], "slices": 1}, "reaches 0% of the head in the FLAIR"),
+        ({"slices": 2}, "reaches 52% of the head in the FLAIR"),
         ({"PixelSpacing": None}, "nothing as PixelSpacing"),
     ],
 )
 def test_a_t1_that_does_not_fit_is_left_out(tmp_path: Path, change: dict[str, object], told: str | None) -> None:
     study, flair = make.Study.new(), numbered((4, 32, 40))
     write_series(tmp_path / "flair", flair, study=study)
-    t1 = flair[:1] if change.pop("only_one", False) else flair
+    t1 = flair[: change.pop("slices", 4)]
     write_series(tmp_path / "t1", t1, study=study, **{**T1, "InversionTime": None, "SeriesNumber": 6, **change})
     volume = read(tmp_path)
     np.testing.assert_array_equal(volume.voxels, flair[..., None])

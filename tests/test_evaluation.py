@@ -215,6 +215,7 @@ def test_the_interval_holds_the_mean_and_narrows_with_patients() -> None:
         assert s["mean_dice"] == 0.5
         assert s["mean_dice_95"][0] <= 0.5 <= s["mean_dice_95"][1]
     assert np.diff(many["mean_dice_95"]) < np.diff(few["mean_dice_95"])
+    assert many["mean_dice_95"] == pytest.approx((0.345, 0.655), abs=0.015)  # 1.96 standard errors, 0.5 / √40 each
 
 
 def test_groups_by_institution_and_thirds_by_size() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from heads import rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -310,6 +311,34 @@ def test_laterality_is_the_patients_side(x: int, side: str) -> None:
     assert lesions(mask, MM, head=head)[0].laterality == side
     # The same head in the order of a radiologist's screen, patient's right on the left.
     assert lesions(mask[..., ::-1], spaced(-1, 1, 1), head=head[..., ::-1])[0].laterality == side
+
+
+@pytest.mark.parametrize(("axis", "x", "side"), [("z", 105, "right"), ("z", 75, "midline"), ("y", 95, "midline"), ("y", 110, "right")])
+def test_laterality_in_a_scan_whose_axes_are_oblique(axis: str, x: int, side: str) -> None:
+    head, mask = head_and_lesion(x)
+    assert lesions(mask, rotation(axis, 20) @ spaced(1, 1, 7), head=head)[0].laterality == side
+
+
+def test_what_is_near_the_edge_is_told_in_millimetres() -> None:
+    _, mask = head_and_lesion(130)
+    head = boxed(mask.shape, np.s_[:, 10:190, 16:160])
+    assert lesions(mask, spaced(0.25, 0.25, 1), head=head)[0].laterality is None  # 16 pixels are 4 mm
+    assert lesions(mask, spaced(0.5, 0.5, 1), head=head)[0].laterality == "right"
+
+
+def test_the_longest_diameter_may_lie_in_a_slice_of_a_smaller_bounding_box() -> None:
+    y, x = np.mgrid[-11:12, -11:12]
+    lesion = only(np.stack([np.abs(x) + np.abs(y) <= 10, np.maximum(np.abs(x), np.abs(y)) <= 7]))
+    assert (lesion.longest_axial_diameter_mm, lesion.diameter_slice) == (pytest.approx(15 * np.sqrt(2)), 1)
+
+
+def test_the_longest_diameter_of_sheared_slices_may_run_along_the_other_diagonal() -> None:
+    affine = np.eye(4)
+    affine[:2, :2] = [[1.0, -0.7], [0.0, 0.7]]
+    mask = np.zeros((2, 12, 14), bool)
+    mask[0, 0, :12], mask[1, :10, :10] = True, True
+    lesion = only(mask, affine)
+    assert (lesion.longest_axial_diameter_mm, lesion.diameter_slice) == (pytest.approx(np.hypot(17, 7)), 1)
 
 
 def test_laterality_follows_a_head_that_leans() -> None:

@@ -352,12 +352,12 @@ def test_another_format_under_niftis_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_padding_among_tissues_values_does_not_matter(segmenter: Segmenter) -> None:
-    """A brain scaled to zero mean with zeros around it gives the mask of the brain with a dark background."""
+    """A brain scaled to zero mean within it, with zeros around it, gives the mask of the brain with a dark background."""
     shape = (128, 128, 12)
     affine = centred(np.diag([-1.875, -1.875, 12.0]), shape)
-    head = scan(affine, shape)
-    brain = (head - head.mean()) / head.std()
-    padded, dark = np.where(head > 40, brain, 0.0).astype(np.float32), np.where(head > 40, brain, brain.min()).astype(np.float32)
+    dark = np.where((head := scan(affine, shape)) > 20, head, 0.0).astype(np.float32)
+    inside = dark[dark > 0]
+    padded = np.where(dark > 0, (dark - inside.mean()) / inside.std(), 0.0).astype(np.float32)
     results = [segmenter.segment(Volume(v[..., None], "head", affine=affine)) for v in (padded, dark)]
     masks = [result.mask for result in results]
     assert masks[0].any()
@@ -392,7 +392,7 @@ def test_the_command_line_takes_nifti_and_measures(tmp_path: Path, capsys: pytes
     assert str(content["measurements"]["volume_ml"]) in row and str(lesion["longest_axial_diameter_mm"]) in row
 
 
-def test_small_lesions_go_only_if_asked_and_are_told(tmp_path: Path) -> None:
+def test_small_lesions_go_only_if_asked_and_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shape = (128, 128, 12)
     affine = centred(np.diag([-1.875, -1.875, 12.0]), shape)
     path = write(tmp_path / "head.nii", scan(affine, shape).transpose(2, 1, 0), affine)
@@ -403,6 +403,8 @@ def test_small_lesions_go_only_if_asked_and_are_told(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "all" / "head" / "result.json").read_text())["measurements"]
     assert content["removed"]["lesions"] == len(kept["lesions"]) > 0
     assert content["removed"]["volume_ml"] == pytest.approx(kept["volume_ml"], abs=1e-3) and 20 < content["removed"]["volume_ml"] < 30
+    assert main(["segment", str(path), "--output", str(tmp_path / "out")]) == 1
+    assert "made with --min-lesion-ml 100, not without" in capsys.readouterr().err
 
 
 def test_nifti_in_folders(tmp_path: Path, flair: Matrix) -> None:

@@ -123,3 +123,10 @@ def test_faint_ends_of_a_volume_are_left_unmarked(areas: list[int], distance_mm:
     assert np.count_nonzero(found, axis=(1, 2)).tolist() == kept
     for off in (Postprocessing(), replace(processing, smallest_area_mm2=0.0), replace(processing, smallest_end=0.0)):
         np.testing.assert_array_equal(without_faint_ends(slices(*areas), off, distance_mm), slices(*areas))
+
+
+def test_outermost_slices_are_repeated_beyond_the_end() -> None:
+    weights = np.exp(-0.5 * np.arange(-3, 4) ** 2)
+    odds = np.array([1, 1, 1, 1, -1, -1, -1]) * np.log(9.0)
+    expected = 1 / (1 + np.exp(-(weights @ odds) / weights.sum()))
+    assert smooth_across_slices(column(0.9, 0.1, 0.1, 0.1, 0.1), 5.0, 5.0)[0, 0, 0] == pytest.approx(expected, abs=1e-5)

@@ -39,7 +39,8 @@ def test_tissue_median_lands_on_a_quarter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "largest", "expected"), [("uint8", 255, 255.0), ("uint16", 40_000, 65535.0), ("float32", 0.7, 1.0), ("float32", 200.0, 255.0)]
+    ("dtype", "largest", "expected"),
+    [("uint8", 255, 255.0), ("uint16", 40_000, 65535.0), ("float32", 0.7, 1.0), ("float32", 1.0, 1.0), ("float32", 200.0, 255.0)],
 )
 def test_full_scale_follows_the_stored_type(dtype: str, largest: float, expected: float) -> None:
     assert intensity_window(half_tissue(largest, dtype), FULL) == (0.0, expected)
@@ -212,3 +213,7 @@ def test_specks_are_no_head() -> None:
     flair[0, 5, 5:9] = 1.0
     flair[1, 100:120, 100:120] = 0.2
     assert holds_head(flair).tolist() == [False, True]
+
+
+def test_channels_begin_where_their_own_windows_do() -> None:
+    assert apply_windows(np.array([[5.0, 105.0]]), [(0.0, 10.0), (100.0, 110.0)]).tolist() == [[0.5, 0.5]]

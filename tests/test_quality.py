@@ -14,7 +14,7 @@ from gliomask import ImplausibleInputError, Segmenter, Volume, draw_phantom
 from gliomask.appearance import appearance
 from gliomask.cli import main
 from gliomask.io.naming import natural_key
-from gliomask.quality import check
+from gliomask.quality import FEW, check, judged, load_judge
 
 RNG = np.random.default_rng
 Picture = Callable[[int], np.ndarray]
@@ -182,6 +182,15 @@ def test_black_slices_do_not_count_in_a_volume(phantom: Volume) -> None:
 def test_tiny_images_are_judged_too(shape: tuple[int, int]) -> None:
     image = np.arange(np.prod(shape)).reshape(1, *shape, 1)
     assert isinstance(check(image).plausible, bool)
+
+
+def test_a_volume_is_judged_more_strictly_than_a_few_slices(phantom: Volume) -> None:
+    """What several slices say together is less often wrong."""
+    found = [seen for plane in phantom.flair if (seen := appearance(plane)) is not None][:FEW]
+    assert len(found) == FEW
+    few, many = (judged(group).measured["limit"] for group in (found[:-1], found))
+    judge = load_judge()
+    assert few in judge.slice_limits and many in judge.volume_limits and few < many
 
 
 def test_the_appearance_of_a_disc() -> None:

@@ -274,7 +274,7 @@ def test_headers_without_patient_and_study_are_filled_with_nothing(tmp_path: Pat
     write_seg(blob(), volume, tmp_path / "seg.dcm", **MODEL)
     assert validated(tmp_path / "seg.dcm") == []
     seg = pydicom.dcmread(tmp_path / "seg.dcm")
-    assert [seg.PatientID, seg.PatientBirthDate, seg.StudyID, seg.StudyDate] == [None or ""] * 4
+    assert [seg.PatientID, seg.PatientBirthDate, seg.StudyID, seg.StudyDate] == [""] * 4
     assert "PatientID" not in volume.origin.datasets[0], "the source's own header is left as it was"
 
 
@@ -424,3 +424,13 @@ def test_a_missing_package_is_an_engine_error(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(EngineError, match=r"pip install 'gliomask\[dicom\]'"):
         write_seg(blob(), volume, tmp_path / "seg.dcm", **MODEL)
+
+
+@pytest.mark.parametrize("multi_frame", [False, True])
+@pytest.mark.parametrize("geometry", [Geometry(), SHEARED], ids=["straight", "sheared"])
+def test_slices_are_as_thick_and_far_apart_as_the_sources(tmp_path: Path, geometry: Geometry, multi_frame: bool) -> None:
+    write_seg(blob(), source(tmp_path / "in", geometry, multi_frame), tmp_path / "seg.dcm", **MODEL)
+    measures = pydicom.dcmread(tmp_path / "seg.dcm").SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    normal = np.cross(geometry.cosines[:3], geometry.cosines[3:])
+    assert float(measures.SpacingBetweenSlices) == pytest.approx(abs(float(normal @ geometry.step)), abs=1e-4)
+    assert float(measures.SliceThickness) == 5

@@ -6,15 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from heads import centred, scan
 from PIL import Image
 
 import gliomask
 from gliomask import InputError, Segmentation, Segmenter, Volume
-from gliomask.confidence import AgreementModel, Calibration
+from gliomask.confidence import AgreementModel, Calibration, features
+from gliomask.grid import FIELD_OF_VIEW_MM
 from gliomask.metrics import confusion, dice
 from gliomask.models import find_model
 from gliomask.phantom import draw_phantom, lesion_mask
-from gliomask.postprocess import Postprocessing
+from gliomask.postprocess import Postprocessing, smooth_across_slices
 from gliomask.quality import Quality
 
 
@@ -156,6 +158,40 @@ def test_lesions_much_smaller_than_the_largest_are_left_out(order: tuple[int, in
     assert (satellite.centroid_mm is None) == (affine is None)
     lost = replace(result, volume=replace(result.volume, oriented=False))
     assert lost.satellites[0].centroid_mm is None  # where it lies in the world is no more known than where the lesions do
+
+
+@pytest.mark.parametrize(("spacing", "marked"), [((0.9, 0.9), 0), ((0.9, 4.0), 36), ((4.0, 0.9), 36)])
+def test_the_area_of_a_pixel_is_its_height_times_its_width(spacing: tuple[float, float], marked: int) -> None:
+    probability = np.full((1, 128, 128), 0.1)
+    probability[0, 40:46, 40:46] = 0.9
+    result = drawn(probability, np.diag([-spacing[0], -spacing[1], 5.0, 1.0]))
+    result = replace(result, model=replace(result.model, postprocessing=Postprocessing(smallest_area_mm2=100.0)))
+    assert int(result.mask.sum()) == marked
+
+
+def test_the_expected_dice_comes_from_the_networks_own_probabilities_in_its_own_pixels() -> None:
+    agreement = {"volume": AgreementModel.of([0.3, 0.5, 0.7, 0.1], [-1, 1])}
+    result = drawn(two_lesions(), np.diag([-3.0, -1.5, 6.0, 1.0]), agreement=agreement)
+    pixel = np.sqrt(3.0 * 1.5) * result.model.input_size / FIELD_OF_VIEW_MM
+    wanted = features(result.model.calibration.undo(result.probability), result.mask, pixel)
+    assert wanted is not None and result.own_features == pytest.approx(wanted, abs=1e-5)
+    assert int(result.mask.sum()) == 500 and result.confidence == agreement["volume"].estimate(wanted)
+
+
+def test_smoothing_counts_the_axial_slices_own_distance(monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter) -> None:
+    seen, smooth, shape = [], smooth_across_slices, (150, 170, 24)
+
+    def watched(probability: np.ndarray, smoothing_mm: float, distance_mm: float) -> np.ndarray:
+        seen.append(distance_mm)
+        return smooth(probability, smoothing_mm, distance_mm)
+
+    monkeypatch.setattr("gliomask.segmenter.smooth_across_slices", watched)
+    affine = centred(np.diag([-1.2, -1.2, 6.0]), shape)
+    flair = scan(affine, shape)
+    for order in ((0, 1, 2), (2, 0, 1)):
+        columns = [2 - axis for axis in order][::-1]
+        segmenter.segment(Volume(np.ascontiguousarray(flair.transpose(order))[..., None], affine=affine[:, [*columns, 3]]))
+    assert seen == pytest.approx([6.0, 6.0])
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)], ids=["axial", "sagittal"])
