@@ -171,6 +171,7 @@ def test_a_single_slice(write_case: Write) -> None:
         ),
         ({"all_lesions": True}, "threshold 0.5, all lesions kept"),
         ({"max_probability": 0.9999}, "Highest probability of a voxel: over 0.99."),
+        ({"model": {"name": "mine", "sha256": "f" * 64}}, "It is neither calibrated nor the probability of a tumour."),
         ({"notes": []}, "None: it was read as it is."),
         ({"notes": [f"note {letter}" for letter in "abcdefghijklmnop"]}, "and 4 more in result.json"),
         ({"input_sha256": None}, "Input without a checksum"),

@@ -243,9 +243,10 @@ def _cautions(content: Record) -> Iterator[str]:
 
 
 def _confidence(content: Record) -> Iterator[str]:
+    calibrated = content["model"].get("calibration", {}).get("network")
     yield (
-        f"Highest probability of a voxel: {_probability(content['max_probability'])}. It is calibrated "
-        "for voxels, and not the probability of a tumour."
+        f"Highest probability of a voxel: {_probability(content['max_probability'])}. It is "
+        f"{'calibrated for voxels, and not' if calibrated else 'neither calibrated nor'} the probability of a tumour."
     )
     confidence = content.get("confidence") or {}
     bounds = [confidence.get(key) for key in ("expected_dice", "low", "high")]
