@@ -33,6 +33,7 @@ from streamlit.testing.v1 import AppTest
 from gliomask.app import launch, pictures, server, settings, shared, wording
 from gliomask.app.case import Found
 from gliomask.app.keep import Keep
+from gliomask.report import overlay
 
 REPOSITORY = Path(__file__).parents[1]
 LESION = 6  # the phantom's slice with most tumour
@@ -361,7 +362,7 @@ class TestPictures:
         reference[2:7, 1:6] = True
         for mark, inside in (("fill", (255, 176, 0)), ("outline", (80, 80, 80))):
             drawn = pictures.marked_slice(np.full((9, 9), 80, np.uint8), chance > 0.5, chance, reference, mark, 1.0)
-            assert tuple(drawn[4, 1]) == pictures.REFERENCE
+            assert tuple(drawn[4, 1]) == overlay.REFERENCE
             assert tuple(drawn[4, 6]) == (255, 176, 0)
             assert tuple(drawn[2, 4]) == pictures.BOTH
             assert tuple(drawn[4, 4]) == inside
@@ -439,6 +440,15 @@ class TestLaunch:
         port = free_port()
         launch("localhost", port, browser=False, announce=told.append)
         assert told == [f"http://localhost:{port}{path}"]
+
+    def test_the_address_told_of_an_ipv6_host_is_one_that_opens(
+        self, started: list[list[str]], free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server, "check_free", lambda host, port: None)  # the machine may have no IPv6
+        told: list[str] = []
+        port = free_port()
+        launch("::1", port, browser=False, announce=told.append)
+        assert told == [f"http://[::1]:{port}"]
 
     def test_asks_nobody_for_its_public_address(self, started: list[list[str]], free_port: Callable[[], int]) -> None:
         from streamlit import net_util

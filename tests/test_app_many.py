@@ -1,6 +1,7 @@
 """The pages over many cases: what they say, in plain functions, and the pages themselves through Streamlit's test harness."""
 
 import csv
+import errno
 import io
 import unicodedata
 import zipfile
@@ -373,13 +374,29 @@ class TestMaskUploads:
             ([Sent("a.txt", b"")], [Sent("a.txt", b"")], "reference masks is no NIfTI file"),
             ([Sent("a.png", b"none")], [Sent("a_mask.png", png(4))], r"^a\.png: not an image"),
             ([Sent("a.png", png(4)), Sent("A.tif", png(4)), Sent("a.jpg", png(4))], [Sent("a.png", png(4))], "of the same name"),
-            ([Sent("mine.zip", b"PK none")], [Sent("a_mask.png", png(4))], r"^The archive: not a zip"),
+            ([Sent("mine.zip", b"PK none")], [Sent("a_mask.png", png(4))], r"^mine\.zip: not a zip"),
         ],
     )
     def test_what_does_not_fit_is_told_by_its_own_name(self, mine: Sequence[Sent], theirs: Sequence[Sent], message: str) -> None:
         with pytest.raises(InputError, match=message) as refused:
             mask_uploads.evaluate_uploads(mine, theirs)
         assert "/" not in str(refused.value) and "mask-0" not in str(refused.value)
+
+    def test_files_have_their_owners_names_wherever_they_are_stored(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        folder = tmp_path / "First Last"
+        folder.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+        with pytest.raises(InputError, match=r"^a\.png: is 30 x 20 x 1 .* its reference a_mask\.png 20 x 20") as refused:
+            mask_uploads.evaluate_uploads([Sent("a.png", png(4, (20, 30)))], [Sent("a_mask.png", png(4))])
+        assert "Last" not in str(refused.value)
+
+    def test_a_full_disk_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("shutil.copyfileobj", full)
+        with pytest.raises(InputError, match="no room left on its disk"):
+            mask_uploads.evaluate_uploads([Sent("a.png", png(4))], [Sent("a_mask.png", png(4))])
 
     def test_bounds(self, monkeypatch: pytest.MonkeyPatch) -> None:
         one = lambda: [Sent("a_mask.png", png(4))]  # noqa: E731 - read only once

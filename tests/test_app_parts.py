@@ -248,6 +248,18 @@ class TestDesk:
 
         assert found.result.volume.sha256 == read(tmp_path / "head.png").sha256
 
+    def test_a_t1_taken_for_the_other_one_is_another_input(self, desk: Desk, head: NDArray[np.float32], tmp_path: Path) -> None:
+        from gliomask.io import read
+
+        content = {"p_flair.nii.gz": nifti(head, AFFINE), "p_t1.nii.gz": nifti(head + 1, AFFINE)}
+        for name, packed in content.items():
+            (tmp_path / name).write_bytes(packed)
+        desk.receive([Sent(name, packed) for name, packed in content.items()])
+        desk.receive([Sent(name.replace("_t1", "_t1ce"), packed) for name, packed in content.items()])
+        first, second = finished(desk).cases.values()
+        assert first.key != second.key
+        assert first.sha256 == read(tmp_path / "p_flair.nii.gz", pre=tmp_path / "p_t1.nii.gz").sha256 != second.sha256
+
     def test_no_file_has_its_own_name_on_the_disk_and_all_go_with_the_desk(
         self, room: Workroom, results: Keep[Found], phantom: Volume, predictions: list[int]
     ) -> None:

@@ -20,8 +20,10 @@ from pydicom.uid import generate_uid
 from gliomask import EngineError, InputError
 from gliomask.errors import SeriesError
 from gliomask.io import contrasts, dicom, find_cases, headers, read_case, series
-from gliomask.io.dicom import DicomOrigin, is_dicom, read_study
+from gliomask.io.dicom import DicomOrigin, read_study
+from gliomask.io.headers import is_dicom
 from gliomask.io.series import find_studies
+from gliomask.measure import volume_ml
 from gliomask.volume import Volume
 
 
@@ -139,7 +141,7 @@ def test_what_the_volume_says_of_itself(tmp_path: Path) -> None:
     assert volume.notes == ("series 5 'AX FLAIR', 5 slices", "gantry tilt of 14.0°")
     assert volume.slice_names == tuple(f"case_{z}" for z in range(1, 6))
     assert (volume.name, volume.source, volume.sha256) == ("case", tmp_path, None)
-    assert volume.voxel_ml == pytest.approx(1.25 * 1.5 * 6 / 1000)
+    assert volume_ml(np.ones((1, 1, 1), bool), volume.affine) == pytest.approx(1.25 * 1.5 * 6 / 1000)
 
 
 def test_the_origin_holds_the_headers_in_the_order_of_z(tmp_path: Path) -> None:
@@ -1020,6 +1022,17 @@ def test_pictures_on_a_disc_are_its_viewers(tmp_path: Path) -> None:
     save_picture(tmp_path / "disc" / "VIEWER" / "icon.png")
     (case,) = find_cases([tmp_path / "disc"])
     assert (case.name, case.notes) == ("disc", ("not used, as they lie beside DICOM: “icon.png”",))
+
+
+def test_a_report_on_a_disc_is_told_whether_its_folder_or_its_index_is_given(tmp_path: Path) -> None:
+    study = make.Study.new()
+    write_series(tmp_path / "disc" / "IMAGES", numbered((2, 32, 40)), study=study)
+    bare = make.report(make.Study.new(), pydicom.uid.BasicTextSRStorage, "SR", PatientID=None)
+    make.write(bare, tmp_path / "disc" / "IMAGES" / "SR1")
+    index = make.write_dicomdir(tmp_path / "disc" / "DICOMDIR", ["IMAGES/IM0000", "IMAGES/IM0001", "IMAGES/SR1"])
+    for place in (tmp_path / "disc", index):
+        (case,) = find_cases([place])
+        assert (case.name, case.notes) == ("disc", ("not used, being DICOM without images: “SR1”",))
 
 
 def test_a_report_beside_patients_is_told_and_a_patient_of_reports_alone_fails(tmp_path: Path) -> None:

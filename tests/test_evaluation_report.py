@@ -14,13 +14,13 @@ import pytest
 from gliomask import EngineError, InputError
 from gliomask.evaluation import Evaluation, PatientScore, files
 from gliomask.evaluation.calibration import reliabilities
-from gliomask.evaluation.cases import REFERENCE, both_outlines
+from gliomask.evaluation.cases import both_outlines
 from gliomask.evaluation.files import check_output, write_evaluation
 from gliomask.evaluation.outcome import SCHEMA, CasePicture
 from gliomask.evaluation.pictures import case_picture, largest_slice
 from gliomask.evaluation.report import evaluation_page
 from gliomask.metrics import Confusion
-from gliomask.report.overlay import OUTLINE
+from gliomask.report.overlay import OUTLINE, REFERENCE
 
 ROOT = Path(__file__).parents[1]
 

@@ -16,6 +16,7 @@ from gliomask.cli import main
 from gliomask.confidence import entropy
 from gliomask.io import CaseSource
 from gliomask.io.nifti import read_nifti, read_nifti_mask, write_nifti
+from gliomask.measure import volume_ml
 
 SHAPE = (60, 70, 12)
 AFFINE = centred(np.diag([-3.75, -3.4, 12.0]), SHAPE)
@@ -100,7 +101,7 @@ def test_spacing_and_millilitres_come_from_the_affine(tmp_path: Path, flair: Mat
     turned = centred(rotation("y", 30)[:3, :3] @ np.diag([2.0, 3.0, 5.0]), SHAPE)
     volume = read(write(tmp_path / "head.nii", flair, turned))
     assert volume.spacing_mm == pytest.approx((2.0, 3.0, 5.0))
-    assert volume.voxel_ml == pytest.approx(0.03)
+    assert volume_ml(np.ones((1, 1, 1), bool), volume.affine) == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("meter", 1e-3), ("micron", 1e3), ("mm", 1.0), ("unknown", 1.0)])

@@ -46,6 +46,14 @@ def test_full_scale_follows_the_stored_type(dtype: str, largest: float, expected
     assert intensity_window(half_tissue(largest, dtype), FULL) == (0.0, expected)
 
 
+@pytest.mark.parametrize("value", [200, 1e30])
+def test_a_channel_that_is_constant_but_for_a_few_voxels_stays_finite(value: float) -> None:
+    channel = np.full((2, 40, 40, 1), value, np.float32)
+    channel[0, :2, :5] = 0
+    out = normalise(channel, MEDIAN)
+    assert np.isfinite(out).all() and not out[1].any()
+
+
 @pytest.mark.parametrize("value", [0, 7, -3])
 @pytest.mark.parametrize("normalisation", [MEDIAN, FULL])
 def test_constant_channel_stays_finite(value: int, normalisation: Normalisation) -> None:

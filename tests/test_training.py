@@ -164,6 +164,19 @@ def test_what_took_the_steps_is_kept_whatever_goes_on_from_them(
         assert training.trained_by(tmp_path) == [f"1 on {backend}", f"2 on {backend}"]
 
 
+def test_a_training_stopped_in_its_first_epoch_goes_on(training: ModuleType, dataset: Path, tmp_path: Path) -> None:
+    def stop(pace: object) -> None:
+        raise Stop
+
+    a, b, _ = index_dataset(dataset)
+    settings = training.RunSettings(tmp_path, epochs=1, steps_per_epoch=3, width=4, checkpoint_s=0.0)
+    with pytest.raises(Stop):
+        training.train([b], [a], small(training, "fast"), settings, show=stop)
+    told: list[str] = []
+    training.train([b], [a], small(training, "fast"), settings, told.append)
+    assert told[0] == "resumed at step 1 of 3" and len(training.read_history(tmp_path)) == 1
+
+
 def test_bfloat16_trains_a_float32_network(training: ModuleType, dataset: Path, tmp_path: Path) -> None:
     a, b, _ = index_dataset(dataset)
     settings = training.RunSettings(tmp_path / "run", "bfloat16", epochs=1, steps_per_epoch=1, width=4)

@@ -36,10 +36,12 @@ def test_a_leaky_training_says_so(small_batches: None, dataset: Path, tmp_path: 
 
     sizes = ("--width", "4", "--epochs", "1", "--steps-per-epoch", "1", "--recipe", "original")
     assert main(["train", str(dataset), "--leaky", "--output", str(tmp_path / "run"), *sizes]) == 0
-    assert "how well the network remembers" in capsys.readouterr().out
+    told = capsys.readouterr().out
     record = find_model(tmp_path / "run" / "model.onnx")
     assert record.training["held_out_fold"] is None and record.training["split"] == "by slice, leaky"
     assert set(record.scores["reference_project"]) == {"split", "slices", "dice", "iou", "pixel_accuracy"}
+    slices = record.scores["reference_project"]["slices"]
+    assert "how well the network remembers" in told and f"as means over batches of 32 of {slices} slices; by slice, leaky" in told
     assert "held_out" not in record.scores and len(record.training["history"]) == 1
     with pytest.raises(InputError, match="proves nothing"):
         fold_models(tmp_path)
@@ -99,8 +101,8 @@ def test_what_cannot_be_exported_here_is_kept_with_its_record_and_gone_on_from(
     small_networks: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gliomask.cli import main
+    from gliomask.models import write_record
     from gliomask.training import export
-    from gliomask.training.command import write_record
 
     def unable(*arguments: object) -> None:
         raise ImportError("no exporter")

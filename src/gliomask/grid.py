@@ -34,6 +34,9 @@ MAX_TILT_DEGREES = 40.0
 SMALLEST_COVER = 0.75
 """Share of the head in a FLAIR that another sequence has to cover; beyond its own field of view it is dark."""
 
+CORNER_TOLERANCE_MM = 0.1
+"""How far the corners of two grids may lie apart by rounding in their headers."""
+
 INDEX, RIGHT, ANTERIOR, SUPERIOR = np.arange(3), *np.eye(3)
 
 
@@ -56,8 +59,6 @@ class AxialGrid:
         ``(4, 4)``, from a slice's indices (x, y, slice) to the volume's indices (x, y, z).
     shape, volume_shape
         Of the slices and of the volume, both ``(z, y, x)``.
-    plane
-        How the slices were acquired: ``"axial"``, ``"coronal"``, ``"sagittal"`` or ``"3-D"``.
     notes
         What the user should know of it.
     """
@@ -65,7 +66,6 @@ class AxialGrid:
     to_voxel: NDArray[np.float64]
     shape: tuple[int, int, int]
     volume_shape: tuple[int, int, int]
-    plane: str
     notes: tuple[str, ...] = ()
 
     def sample(self, voxels: NDArray[Any], outside: float | None = 0.0) -> NDArray[np.float32]:
@@ -145,9 +145,9 @@ def axial_grid(
     if plane in ("coronal", "sagittal"):
         notes.append(f"acquired in {plane} slices of {spacing.max():.3g} mm, reformatted to axial ones: lower confidence")
     if head is not None and head.any() and _roomy(affine, counts, target):
-        target = _centred_on(head, affine, target, size, depth)
+        target = _centred_on(head, affine, target, size)
     to_voxel = np.linalg.inv(affine) @ target
-    return AxialGrid(_snapped(to_voxel), (depth, size, size), volume_shape, plane, tuple(notes))
+    return AxialGrid(_snapped(to_voxel), (depth, size, size), volume_shape, tuple(notes))
 
 
 def radiological(affine: NDArray[np.float64]) -> tuple[tuple[int, int, int], tuple[slice, slice, slice]]:
@@ -177,7 +177,7 @@ def resampled(
     beyond its own outermost voxels, which reach half a voxel from their middles, it has its smallest value.
     """
     shape = (head.shape[0], head.shape[1], head.shape[2])
-    grid = AxialGrid(_snapped(np.linalg.inv(moving_affine) @ affine), shape, (moving.shape[0], moving.shape[1], moving.shape[2]), "")
+    grid = AxialGrid(_snapped(np.linalg.inv(moving_affine) @ affine), shape, (moving.shape[0], moving.shape[1], moving.shape[2]))
     corner = np.array(moving.shape[::-1]) - 0.5
     onto, low, covered = grid.sample(moving, outside=None), float(moving.min()), 0
     columns = np.stack(np.meshgrid(np.arange(shape[2]), np.arange(shape[1]), indexing="ij"), axis=-1).reshape(-1, 2)
@@ -187,6 +187,12 @@ def resampled(
         onto[z, ~inside] = low
         covered += int(np.count_nonzero(inside & head[z]))
     return onto, covered / np.count_nonzero(head)
+
+
+def corners_apart_mm(shape: tuple[int, ...], one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return how far the corners of two grids of one shape ``(z, y, x)`` lie apart at the most."""
+    corners = np.array([(x, y, z, 1) for z in (0, 1) for y in (0, 1) for x in (0, 1)]) * np.array([*shape[::-1], 1])
+    return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
 
 
 def _plane(affine: NDArray[np.float64], spacing: NDArray[np.float64]) -> str:
@@ -245,9 +251,7 @@ def _roomy(affine: NDArray[np.float64], counts: NDArray[np.int_], target: NDArra
     return bool((extent > ROOMY_MM).any())
 
 
-def _centred_on(
-    head: NDArray[np.bool_], affine: NDArray[np.float64], target: NDArray[np.float64], size: int, depth: int
-) -> NDArray[np.float64]:
+def _centred_on(head: NDArray[np.bool_], affine: NDArray[np.float64], target: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """Return the slices shifted within their plane so that the head's middle is theirs."""
     indices = np.argwhere(head)[:, ::-1]
     inside = np.linalg.inv(target) @ affine @ np.c_[indices, np.ones(len(indices))].T
@@ -268,8 +272,7 @@ def _orientation(affine: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _snapped(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the matrix with rounding errors removed, so that voxels that coincide are copied, not interpolated."""
-    rounded = np.round(matrix, 6)
-    return np.where(np.abs(matrix - rounded) < 1e-6, rounded, matrix) + 0.0
+    return np.round(matrix, 6) + 0.0
 
 
 def _transformed(

@@ -9,6 +9,7 @@ from typing import Any
 
 from gliomask.confidence import AgreementModel, Calibration
 from gliomask.errors import ModelError
+from gliomask.io.writing import write_text
 from gliomask.postprocess import Postprocessing
 from gliomask.preprocess import Normalisation
 from gliomask.volume import CHANNELS
@@ -141,6 +142,12 @@ def bundled_models() -> dict[str, ModelRecord]:
     return {record.name: record for record in records}
 
 
+def write_record(record: ModelRecord) -> ModelRecord:
+    """Write a record beside its network, and return it."""
+    write_text(record.to_json(), record.path.with_suffix(".json"))
+    return record
+
+
 def read_record(path: Path) -> ModelRecord:
     """Return the record in a JSON file.
 
@@ -219,7 +226,7 @@ def _bare_keras(path: Path) -> ModelRecord:
         channels=CHANNELS,
         input_size=256,
         normalisation=Normalisation("full_scale"),
-        threshold=0.5,
+        threshold=UNCALIBRATED,
         licence="unknown",
         folder=path.parent,
     )

@@ -75,7 +75,7 @@ def intensity_window(channel: NDArray[Any], normalisation: Normalisation) -> tup
     Returns
     -------
     tuple of float
-        ``high > low`` always; a constant channel gives ``(value, value + 1)`` and so maps to 0.
+        ``high > low`` always; a channel that is constant, but for voxels too few to count, gives ``(value, value + 1)``.
     """
     if normalisation.method == "full_scale":
         largest = FULL_SCALE.get(channel.dtype.name)
@@ -86,10 +86,9 @@ def intensity_window(channel: NDArray[Any], normalisation: Normalisation) -> tup
         return 0.0, 1.0
     low, usual = percentiles(channel, 1.0, USUAL_PERCENTILE)
     tissue: NDArray[Any] = channel[channel > _tame_mean(channel, usual)]
-    if tissue.size == 0:
-        return low, low + 1.0
-    (median,) = percentiles(tissue, 50.0)
-    return low, low + max(median - low, float(np.finfo(np.float32).tiny)) * normalisation.headroom
+    median = percentiles(tissue, 50.0)[0] if tissue.size else low
+    span = max(median - low, float(np.finfo(np.float32).tiny)) * normalisation.headroom if median > low else 1.0
+    return low, max(low + span, float(np.nextafter(low, np.inf)))
 
 
 def foreground(channel: NDArray[Any]) -> NDArray[np.bool_]:

@@ -101,11 +101,6 @@ class Volume:
         return self.affine is not None or len({LAST_NUMBER.sub("", name) for name in self.slice_names}) == 1
 
     @property
-    def voxel_ml(self) -> float | None:
-        """The volume of a voxel in millilitres, |det(affine)| / 1000; None without geometry."""
-        return None if self.affine is None else float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
-
-    @property
     def flair(self) -> NDArray[Any]:
         """The FLAIR channel ``(z, y, x)``."""
         return self.voxels[..., 1 if self.voxels.shape[-1] == 3 else 0]

@@ -17,7 +17,7 @@ from gliomask.app.keep import Keep
 from gliomask.app.references import masks_beside, read_reference, slices_without
 from gliomask.app.work import Progress
 from gliomask.errors import GliomaskError, ImplausibleInputError, SeriesError
-from gliomask.grid import radiological
+from gliomask.grid import FIELD_OF_VIEW_MM
 from gliomask.io import CaseSource, read_case
 from gliomask.io.sources import files_sha256
 from gliomask.phantom import SIZE, draw_phantom
@@ -31,7 +31,7 @@ STORED = re.compile(r"upload-\d{4}")
 """What files are called on the disk; no two of a case share a number."""
 
 SAMPLE = "sample"
-SAMPLE_SPACING_MM = (240.0 / SIZE, 240.0 / SIZE, 9.0)
+SAMPLE_SPACING_MM = (FIELD_OF_VIEW_MM / SIZE, FIELD_OF_VIEW_MM / SIZE, 9.0)
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,11 @@ class Case:
         """Return what tells its content from any other, whatever its files are called; note what they are called in ``sha256``."""
         if self.source is None:
             return SAMPLE
-        masks = tuple((f"mask {n}", path) for n, path in enumerate(masks_beside(self.source)))
-        files = (*self.source.files, *(s for s in self.source.sequences if s is not None))
-        self.sha256 = files_sha256(((self.names.restore(file.name), file) for file in files), self.source.series)
-        return f"{self.source.kind} {files_sha256([*((str(n), f) for n, f in enumerate(files)), *masks], self.source.series)}"
+        self.sha256 = self.source.sha256(self.names.restore)
+        flair = ((str(n), path) for n, path in enumerate(self.source.files))
+        t1 = ((role, path) for role, path in zip(("pre", "post"), self.source.sequences, strict=True) if path is not None)
+        masks = ((f"mask {n}", path) for n, path in enumerate(masks_beside(self.source)))
+        return f"{self.source.kind} {files_sha256([*flair, *t1, *masks], self.source.series)}"
 
     def owned(self, found: Found) -> Found:
         """Return what was found under the visitor's own names; the arrays are shared, not copied."""
@@ -236,19 +237,17 @@ def _find(case: Case, segmenter: Segmenter, results: Keep[Found], visitor: Calla
 
 def summary_of(result: Segmentation) -> Summary:
     """Return the marked voxels of each axial slice, from the bottom of the head, and the volume."""
-    voxel_ml = result.volume.voxel_ml
-    areas = areas_of(result)
-    return Summary(areas, None if voxel_ml is None else sum(areas) * voxel_ml)
+    from gliomask.measure import volume_ml  # wanted once there is a result
+
+    return Summary(areas_of(result), volume_ml(result.mask, result.volume.affine))
 
 
 def areas_of(result: Segmentation) -> tuple[int, ...]:
     """Return the marked voxels of each axial slice, from the bottom of the head."""
-    affine = result.volume.affine
-    if affine is None:
-        return tuple(int(n) for n in np.count_nonzero(result.mask, axis=(1, 2)))
-    axes, flips = radiological(affine)
-    areas = np.count_nonzero(result.mask, axis=(axes[1], axes[2]))[flips[0]]
-    return tuple(int(n) for n in areas)
+    from gliomask.measure import area_pixels  # wanted once there is a result
+    from gliomask.report.overlay import axial_view
+
+    return tuple(area_pixels(axial_view(result)[1]))
 
 
 def sample() -> Volume:

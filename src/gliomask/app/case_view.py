@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from gliomask.app import shared, viewer
 from gliomask.app.case import Found, Summary, areas_of, summary_of
 from gliomask.app.desk import Desk
-from gliomask.app.pictures import CIVIDIS, for_screen, marked_slice, windowed
+from gliomask.app.pictures import BOTH, CIVIDIS, for_screen, marked_slice, windowed
 from gliomask.app.scene import ONE, Scene, chosen_slices, focus, in_ras, nifti, ras_box, scene_of, stored, thumbnail
 from gliomask.app.takeaway import offers, packed
 from gliomask.app.wording import agreement, area_phrases, cautions, headline, measured, not_in_table, plain, read_as
+from gliomask.report.overlay import OUTLINE, REFERENCE
 from gliomask.segmentation import Segmentation
 from gliomask.sizes import ml
 
 MARKS = {"Outline": "outline", "Fill": "fill", "Probability": "probability", "Uncertainty": "uncertainty", "Nothing": "nothing"}
 VIEWS = {"All": "all", "Axial": "axial", "Coronal": "coronal", "Sagittal": "sagittal", "3-D": "solid"}
-AMBER, BLUE, PURPLE = "#ffb000", "#56b4e9", "#cc79a7"
+AMBER, BLUE, PURPLE = (f"#{bytes(colour).hex()}" for colour in (OUTLINE, REFERENCE, BOTH))
 RAMP = ", ".join(f"rgb({red} {green} {blue})" for red, green, blue in CIVIDIS)
 
 FAILED = "viewer failed"

@@ -4,34 +4,23 @@ import shutil
 import tempfile
 import weakref
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
 from gliomask.app.case import SAMPLE, Case, Found, Names, work_on
 from gliomask.app.disk import Disk
 from gliomask.app.keep import Keep
 from gliomask.app.settings import MAX_CASES, MAX_FILES, MAX_PIXELS, MAX_SESSION_MB, MAX_TOTAL_MB
-from gliomask.app.uploads import Group, Received, clean_name, grouped, singles
+from gliomask.app.uploads import Group, Received, Upload, clean_name, from_start, grouped, singles
 from gliomask.app.work import BUSY, Workroom
 from gliomask.errors import GliomaskError, InputError
 from gliomask.io import CaseSource, find_cases
+from gliomask.io.headers import is_dicom
 from gliomask.io.naming import is_mask, is_nifti, map_values, stem_of
 
 SAMPLE_NAME = "Sample drawn by this program"
-
-
-class Upload(Protocol):
-    """What is used of Streamlit's uploaded file: a binary file with a name and a size."""
-
-    name: str
-    size: int
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes."""
-        ...
 
 
 class Desk:
@@ -82,7 +71,7 @@ class Desk:
             try:
                 self.take(upload.size)
                 with path.open("xb") as file:
-                    shutil.copyfileobj(_from_start(upload), file)
+                    shutil.copyfileobj(from_start(upload), file)
             except InputError as error:
                 problems.append(f"{name}: not taken, since {error}")
             except OSError:  # such as a container's temporary file system, smaller than what is allowed here
@@ -90,7 +79,7 @@ class Desk:
                 problems.append(f"{name}: not taken, since the computer that runs this page has no room left on its disk.")
             else:
                 files.append(Received(name, path))
-        for group in _grouped(files):
+        for group in grouped(files, is_dicom=is_dicom):
             if len(self.cases) >= MAX_CASES:
                 problems.append(f"{group.name}: not taken, since {_full()}")
                 continue
@@ -207,19 +196,6 @@ class Desk:
 def _full() -> str:
     """Return why no more cases are taken."""
     return f"at most {MAX_CASES} cases fit on this page. Remove some, or use the command line."
-
-
-def _from_start(upload: Upload) -> BinaryIO:
-    seek = getattr(upload, "seek", None)
-    if seek is not None:
-        seek(0)
-    return upload  # type: ignore[return-value] # read is all that is used
-
-
-def _grouped(files: Iterable[Received]) -> list[Group]:
-    from gliomask.io.dicom import is_dicom  # pydicom: half a second that the first page need not wait for
-
-    return grouped(list(files), is_dicom=is_dicom)
 
 
 def _placed(group: Group, folder: Path) -> tuple[Group, Names]:

@@ -1,6 +1,5 @@
 """Uploaded masks, predicted and reference, scored against each other; what a file was called never becomes a path."""
 
-import re
 import shutil
 import tempfile
 import zipfile
@@ -9,10 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from gliomask.app.settings import MAX_FILES, MAX_PIXELS, MAX_SESSION_MB
-from gliomask.app.uploads import clean_name, image_header
+from gliomask.app.uploads import Upload, clean_name, from_start, image_header
 from gliomask.errors import InputError
 from gliomask.evaluation import Evaluation
 from gliomask.evaluation.mask_pictures import ScanOf, scan_among
@@ -23,15 +21,7 @@ from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, is_image, is_mask, i
 SHOWN = 5
 """Names that a message lists."""
 
-STORED = re.compile(r"\S*mask-\d{5}\S*")
-
-if TYPE_CHECKING:
-
-    class Upload(Protocol):
-        """What is used of Streamlit's uploaded file."""
-
-        name: str
-        size: int
+NO_ROOM = "The computer that runs this page has no room left on its disk for these files. Score them with the command line."
 
 
 @dataclass(frozen=True)
@@ -49,7 +39,7 @@ class Named:
         return Path(self.folder, self.name)
 
 
-def evaluate_uploads(predicted: "Sequence[Upload]", reference: "Sequence[Upload]") -> Evaluation:
+def evaluate_uploads(predicted: Sequence[Upload], reference: Sequence[Upload]) -> Evaluation:
     """Return the scores of uploaded masks against uploaded reference masks, as ``gliomask evaluate --reference-masks`` does.
 
     Images or NIfTI; what *reference* holds decides. Images that differ by a last number are a patient's slices, unless
@@ -167,13 +157,13 @@ def keyed(files: Iterable[Named], *, nifti: bool) -> dict[MaskKey, Named]:
     return masks
 
 
-def _received(uploads: "Sequence[Upload]", folder: Path) -> list[Named]:
+def _received(uploads: Sequence[Upload], folder: Path) -> list[Named]:
     """Store uploaded files, and what is in archives among them, under numbers.
 
     Raises
     ------
     InputError
-        They are too many or too large together.
+        They are too many or too large together, or an archive cannot be unpacked, which is told by its owner's name.
     """
     room = MAX_SESSION_MB * 2**20
     files: list[Named] = []
@@ -182,15 +172,22 @@ def _received(uploads: "Sequence[Upload]", folder: Path) -> list[Named]:
         room -= upload.size
         _check_bounds(len(files) + 1, room)
         path = _place(folder, next(numbers), upload.name)
-        with path.open("xb") as file:
-            shutil.copyfileobj(_from_start(upload), file)
+        name = clean_name(upload.name)
+        try:
+            with path.open("xb") as file:
+                shutil.copyfileobj(from_start(upload), file)
+        except OSError as error:  # such as a container's temporary file system, smaller than what is allowed here
+            raise InputError(NO_ROOM) from error
         if is_zip(Path(upload.name)):
-            inside = _unpacked(path, folder, numbers, room, stem_of(Path(clean_name(upload.name))))
+            try:
+                inside = _unpacked(path, folder, numbers, room, stem_of(Path(name)))
+            except InputError as error:
+                raise InputError(_in_owners_words(str(error), {str(path): name})) from error
             room -= sum(file.path.stat().st_size for file in inside)
             files += inside
             _check_bounds(len(files), room)
         else:
-            files.append(Named("", clean_name(upload.name), path))
+            files.append(Named("", name, path))
     return files
 
 
@@ -253,15 +250,7 @@ def _check_size(path: Path) -> None:
 
 
 def _in_owners_words(text: str, names: Mapping[str, str]) -> str:
-    """Return a message with the owners' names in place of the stored ones; what has none is an archive."""
-
-    def restored(match: re.Match[str]) -> str:
-        path = match[0].rstrip(":,.;")
-        return names.get(path, "The archive" if match.start() == 0 else "the archive") + match[0][len(path) :]
-
-    return STORED.sub(restored, text)
-
-
-def _from_start(upload: "Upload") -> BinaryIO:
-    upload.seek(0)  # type: ignore[attr-defined] # a rerun may have read it before
-    return upload  # type: ignore[return-value]
+    """Return a message with the owners' names in place of the stored ones."""
+    for stored in sorted(names, key=len, reverse=True):
+        text = text.replace(stored, names[stored])
+    return text

@@ -6,13 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gliomask.report.overlay import Pixels, outlined, overlay_slice
+from gliomask.report.overlay import REFERENCE, Pixels, outlined, overlay_slice
 
 SHOWN_SIDE = 1024
 """Longest side on the page in pixels; a larger slice is shrunk for the screen and handed out whole."""
-
-REFERENCE = (86, 180, 233)
-"""Sky blue, which every kind of colour vision tells from amber (Wong 2011, doi:10.1038/nmeth.1618)."""
 
 BOTH = (204, 121, 167)
 """Reddish purple of the same palette: where two outlines are one."""

@@ -7,12 +7,10 @@ from numpy.typing import NDArray
 
 from gliomask.app.uploads import subject_of
 from gliomask.errors import InputError
+from gliomask.grid import CORNER_TOLERANCE_MM, corners_apart_mm
 from gliomask.io import CaseSource, read_mask
 from gliomask.io.naming import is_image, is_mask, is_nifti, stem_of
 from gliomask.volume import Volume
-
-SAME_PLACE_MM = 0.1
-"""How far a mask's voxels may lie from the scan's; headers of different programs round differently."""
 
 
 def masks_beside(source: CaseSource) -> tuple[Path, ...]:
@@ -68,9 +66,8 @@ def _nifti_reference(path: Path, volume: Volume) -> NDArray[np.bool_]:
     if volume.affine is not None:
         if affine is None:
             raise InputError(f"{path}: a mask of image files, which says nothing of its place. Give a mask on the scan's own grid.")
-        corners = np.array([[x, y, z, 1] for x in (0, mask.shape[2]) for y in (0, mask.shape[1]) for z in (0, mask.shape[0])], float)
-        apart = np.abs(corners @ (affine - volume.affine).T).max()
-        if apart > SAME_PLACE_MM:
+        apart = corners_apart_mm(mask.shape, affine, volume.affine)
+        if apart > CORNER_TOLERANCE_MM:
             raise InputError(f"{path}: lies {apart:.1f} mm from the scan by its affine. Resample it onto the scan first.")
     return reference
 

@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gliomask.grid import radiological
+from gliomask.grid import assumed_pixel_mm, radiological
+from gliomask.postprocess import slice_distance_mm
 from gliomask.report.overlay import Pixels, display_grey, overlay_slice
 from gliomask.volume import Volume
 
-ASSUMED_FIELD_MM = 240.0
-"""Field of view that slices without geometry are drawn with, as the README asks for."""
-
-ASSUMED_SLICE_MM, ASSUMED_HEAD_MM = 6.0, 150.0
-"""Distance of slices without geometry, and the height that they fill at most."""
+MOST_ASSUMED_MM = 6.0
+"""Largest distance that slices without geometry are drawn at: a few of them are no head's height."""
 
 ONE = 65535
 """What stands for a probability of 1; fine enough that the viewer's cut is that of the measurements."""
@@ -135,5 +133,5 @@ def thumbnail(grey: Pixels, mask: NDArray[np.bool_], aspect: float = 1.0) -> str
 
 def _assumed(depth: int, height: int, width: int) -> NDArray[np.float64]:
     """Return an affine for axial slices of which nothing is known but that they are upright, patient's right on the left."""
-    pixel = ASSUMED_FIELD_MM / max(height, width)
-    return np.diag([-pixel, -pixel, min(ASSUMED_SLICE_MM, ASSUMED_HEAD_MM / depth), 1.0])
+    pixel = assumed_pixel_mm(height, width)
+    return np.diag([-pixel, -pixel, min(MOST_ASSUMED_MM, slice_distance_mm(depth)), 1.0])

@@ -43,7 +43,7 @@ def launch(
     if find_spec("streamlit") is None:
         raise EngineError("The web page needs Streamlit. Install it: pip install 'gliomask[app]'.")
     check_free(host, port)
-    announce("/".join(filter(None, (f"http://{host}:{port}", os.environ.get(BELOW, "").strip("/")))))
+    announce("/".join(filter(None, (f"http://{f'[{host}]' if ':' in host else host}:{port}", os.environ.get(BELOW, "").strip("/")))))
     from streamlit import net_util  # a second, and half of Streamlit
     from streamlit.web import cli
 

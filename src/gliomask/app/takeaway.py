@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gliomask.app.wording import cell
+from gliomask.io.dicom import DicomOrigin
 from gliomask.io.naming import RESULT
 from gliomask.report import save_segmentation
 from gliomask.report.page import write_report
@@ -59,7 +60,7 @@ def offers(result: Segmentation, *, seg: bool = True) -> list[Offer]:
     if result.volume.affine is None:
         name = f"{case}_masks.zip" if several else f"{result.volume.slice_names[0]}_mask.png"
         found.insert(2, Offer("Masks (PNG, ZIP)" if several else "Mask (PNG)", name, "application/zip" if several else "image/png", "png"))
-    if seg and _is_dicom(result):
+    if seg and isinstance(result.volume.origin, DicomOrigin):
         found.insert(2, Offer("Mask (DICOM SEG)", f"{case}_seg.dcm", "application/dicom", "seg"))
     return found
 
@@ -115,9 +116,3 @@ def _row(result: Segmentation, lesion: Mapping[str, Any]) -> dict[str, Any]:
         row |= dict(zip(("centroid_r_mm", "centroid_a_mm", "centroid_s_mm"), lesion["centroid_mm"], strict=True))
     copied = {name: lesion[name] for name in LESION_COLUMNS if lesion.get(name) is not None}
     return row | copied | {"threshold": result.threshold, "all_lesions": result.all_lesions}
-
-
-def _is_dicom(result: Segmentation) -> bool:
-    from gliomask.io.dicom import DicomOrigin  # pydicom: wanted for DICOM alone
-
-    return isinstance(result.volume.origin, DicomOrigin)

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import BinaryIO, Literal, Protocol
 
 from gliomask.io.naming import is_image, is_mask, is_nifti, is_zip, natural_key, numbered, quoted, stem_of
 
@@ -19,6 +19,25 @@ WHEN = frozenset({"pre", "post"})
 FLAIR = frozenset({"flair", "t2flair", "t2f"})
 OTHER = frozenset({"t2", "t2w", "adc", "dwi", "swi"})
 MASK = frozenset({"mask", "seg", "label"})
+
+
+class Upload(Protocol):
+    """What is used of Streamlit's uploaded file: a binary file with a name and a size."""
+
+    name: str
+    size: int
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes."""
+        ...
+
+
+def from_start(upload: Upload) -> BinaryIO:
+    """Return an uploaded file to be read from its beginning, whatever was read of it before."""
+    seek = getattr(upload, "seek", None)
+    if seek is not None:
+        seek(0)
+    return upload  # type: ignore[return-value] # read is all that is used
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ ENDINGS = (".tif", ".tiff")
 
 LISTED_PROBLEMS = 20  # enough to see a pattern; a wrong folder would otherwise print thousands
 
-SOURCE_SITE = re.compile(r"TCGA[_-]([A-Z0-9]{2})[_-]")
+SOURCE_SITE = re.compile(r"TCGA[ _-]([A-Z0-9]{2})[ _-]", re.IGNORECASE)
 """How a name of TCGA begins, with the tissue source site in the group."""
 
 PARTICIPANT = re.compile(r"TCGA[ _-]([A-Z0-9]{2})[ _-]([A-Z0-9]{4})(?![A-Z0-9])", re.IGNORECASE)
@@ -30,11 +30,11 @@ PARTICIPANT = re.compile(r"TCGA[ _-]([A-Z0-9]{2})[ _-]([A-Z0-9]{4})(?![A-Z0-9])"
 def institution(patient: str) -> str | None:
     """Return the tissue source site in a patient's name of TCGA; None in other names.
 
-    >>> institution("TCGA_DU_5849_19950405"), institution("head_1")
-    ('DU', None)
+    >>> institution("TCGA_DU_5849_19950405"), institution("tcga-du-5849"), institution("head_1")
+    ('DU', 'DU', None)
     """
     match = SOURCE_SITE.match(patient)
-    return match[1] if match else None
+    return match[1].upper() if match else None
 
 
 def identity(patient: str) -> str:

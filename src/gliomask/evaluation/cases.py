@@ -11,11 +11,8 @@ from gliomask.evaluation.outcome import CasePicture
 from gliomask.evaluation.scores import PatientScore
 from gliomask.metrics import dice
 from gliomask.report.html import content_box, data_uri, paragraphs
-from gliomask.report.overlay import OUTLINE
+from gliomask.report.overlay import OUTLINE, REFERENCE
 from gliomask.surfaces import outline
-
-REFERENCE = (86, 180, 233)
-"""Sky blue beside the prediction's amber: the pair that every kind of colour vision tells apart (Wong 2011, doi:10.1038/nmeth.1618)."""
 
 ENLARGED = 3
 """Pixels of a picture for one of the slice, so that two outlines have room beside each other on the border of both masks."""

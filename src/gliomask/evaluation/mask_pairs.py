@@ -8,12 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.errors import InputError
-from gliomask.grid import radiological
+from gliomask.grid import CORNER_TOLERANCE_MM, corners_apart_mm, radiological
 from gliomask.io import read_mask
 from gliomask.io.naming import is_nifti
-
-CORNER_TOLERANCE_MM = 0.1
-"""How far the corners of two grids may lie apart by rounding in their headers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +100,6 @@ def _read_nifti(mine: Path, theirs: Path) -> MaskPair:
 def _apart_mm(one: NDArray[np.bool_], affine: NDArray[np.float64], other: NDArray[np.bool_], expected: NDArray[np.float64]) -> float:
     """Return how far the corners of two masks lie apart at the most; infinitely far where they differ in size."""
     return corners_apart_mm(one.shape, affine, expected) if one.shape == other.shape else float("inf")
-
-
-def corners_apart_mm(shape: tuple[int, ...], one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return how far the corners of two grids of one shape ``(z, y, x)`` lie apart at the most."""
-    corners = np.array([(x, y, z, 1) for z in (0, 1) for y in (0, 1) for x in (0, 1)]) * np.array([*shape[::-1], 1])
-    return float(np.linalg.norm(corners @ (one - other).T, axis=1).max())
 
 
 def sizes(shape: tuple[int, ...]) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gliomask.errors import GliomaskError, InputError
-from gliomask.evaluation.mask_pairs import CORNER_TOLERANCE_MM, MaskPair, corners_apart_mm, read_pair, sizes
+from gliomask.evaluation.mask_pairs import MaskPair, read_pair, sizes
 from gliomask.evaluation.outcome import CasePicture
 from gliomask.evaluation.pictures import case_picture, largest_slice
+from gliomask.grid import CORNER_TOLERANCE_MM, corners_apart_mm
 from gliomask.io import read_image
 from gliomask.io.naming import MASK_SUFFIX, NO_MASK_SUFFIX, folder_name, is_image, is_nifti, natural_key, printable, stem_of
 from gliomask.volume import Volume

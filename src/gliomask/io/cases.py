@@ -215,7 +215,7 @@ def _cases_of_file(path: Path) -> list[CaseSource]:
     if path.name.upper() == "DICOMDIR":
         below = look_below(path.parent)
         found = find_dicom(below.files(), path.parent)
-        return _cases_or_problem(path.parent, [*found.studies, *found.reports], below.closed | found.failed)
+        return _cases_or_problem(path.parent, with_reports(found.studies, found.reports), below.closed | found.failed)
     if path.stat().st_size == 0:
         raise InputError(f"{path}: empty (0 bytes). Export it again.")
     if is_dicom(path):

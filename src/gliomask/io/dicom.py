@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from gliomask.errors import InputError, SeriesError
 from gliomask.io.contrasts import with_t1
 from gliomask.io.frames import Frame, Stack, stack_of
-from gliomask.io.headers import blaming, is_dicom, number, read_dataset, read_header, text
+from gliomask.io.headers import blaming, number, read_dataset, read_header, text
 from gliomask.io.images import MAX_PIXELS
 from gliomask.io.series import Series, called, choose_series, flair_series, group_series, listing, passed_over
 from gliomask.io.silence import unwarned
 from gliomask.volume import Volume
-
-__all__ = ["DicomOrigin", "is_dicom", "read_study"]
 
 MAX_SLICES = 2000
 """Most slices of a series; a head at half a millimetre has 400."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,15 +79,15 @@ class CaseSource:
         """Return size and time of change of each file, None of one that is not there: the same before and after a reading of one state."""
         return [_state(file) for file in (*self.files, *filter(None, self.sequences))]
 
-    def sha256(self) -> str:
+    def sha256(self, called: Callable[[str], str] = str) -> str:
         """Return the SHA-256 over the names and the bytes of the files, in order, and over the choice of a series.
 
         Of T1 it is over what each is used as, too. Sequences that the program found but cannot read have no part in it, as they have
-        none in the volume.
+        none in the volume. *called* tells what a file is called by its name on the disk.
         """
-        flair = [(file.name, file) for file in self.files]
+        flair = [(called(file.name), file) for file in self.files]
         used = [(role, s) for role, s in zip(("pre", "post"), self.sequences, strict=True) if s is not None]
-        t1 = [(f"{role}/{s.name}", s) for role, s in used if not self.found or os.access(s, os.R_OK)]
+        t1 = [(f"{role}/{called(s.name)}", s) for role, s in used if not self.found or os.access(s, os.R_OK)]
         return files_sha256([*flair, *t1], self.series)
 
 

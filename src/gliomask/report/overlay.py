@@ -17,6 +17,9 @@ Pixels = NDArray[np.uint8]
 OUTLINE = (255, 176, 0)
 """Amber: no alarm, and told apart from grey by every kind of colour vision (Wong 2011, doi:10.1038/nmeth.1618)."""
 
+REFERENCE = (86, 180, 233)
+"""Sky blue, for a reference mask: with amber the pair that every kind of colour vision tells apart (Wong 2011)."""
+
 GREYS = 224
 """Grey levels of a contact sheet: more than a screen shows apart, and the rest of a byte is left for the outline's colour."""
 

@@ -13,8 +13,7 @@ from typing import Any
 from gliomask.dataset import Patient, divide, divide_slices, identity, index_dataset, read_split
 from gliomask.errors import EngineError, InputError
 from gliomask.evaluation import Protocol, evaluate_patients
-from gliomask.io import write_text
-from gliomask.models import ModelRecord, bundled_models, find_model, read_record, sha256_of
+from gliomask.models import ModelRecord, bundled_models, find_model, read_record, sha256_of, write_record
 from gliomask.segmenter import Segmenter
 from gliomask.training.progress import Pace
 
@@ -186,21 +185,17 @@ def add_scores(record: ModelRecord, held_out: Sequence[Patient], brain_masks: Pa
     return write_record(replace(record, scores=dict(record.scores) | {"held_out": scores}))
 
 
-def write_record(record: ModelRecord) -> ModelRecord:
-    """Write a record beside its network, and return it."""
-    write_text(record.to_json(), record.path.with_suffix(".json"))
-    return record
-
-
 def describe(record: ModelRecord) -> str:
     """Return the record's main figure in words."""
     if "held_out" not in record.scores:
+        from gliomask.training.validation import REFERENCE_BATCH
+
         row = record.scores.get("reference_project")
         if row is None:
             return "not scored, as nobody was held out"
         return (
             f"Dice {row['dice']:.3f}, IoU {row['iou']:.3f}, pixel accuracy {row['pixel_accuracy']:.4f} as means over batches of "
-            f"{row['slices']} slices; {row['split']}"
+            f"{REFERENCE_BATCH} of {row['slices']:,} slices; {row['split']}"
         )
     first = next(iter(record.scores["held_out"].values()))
     low, high = first["mean_dice_95"]

@@ -11,9 +11,8 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from gliomask.engine import OnnxEngine
 from gliomask.errors import InputError, ModelError
-from gliomask.io import write_text
 from gliomask.io.writing import atomic_path, blaming_output, check_can_be_folder
-from gliomask.models import UNCALIBRATED, ModelRecord, find_model, sha256_of
+from gliomask.models import UNCALIBRATED, ModelRecord, find_model, sha256_of, write_record
 from gliomask.training.members import PROVENANCE
 from gliomask.training.parity import drawn_slices
 
@@ -74,8 +73,7 @@ def export_ensemble(members: Sequence[Path], folder: Path, name: str) -> ModelRe
         mirrored=True,
         folder=folder,
     )
-    write_text(record.to_json(), folder / f"{name}.json")
-    return record
+    return write_record(record)
 
 
 def _member(record: ModelRecord) -> dict[str, Any]:

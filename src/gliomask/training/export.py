@@ -14,8 +14,7 @@ from onnx import helper
 
 from gliomask.engine import OnnxEngine
 from gliomask.errors import ModelError
-from gliomask.io import write_text
-from gliomask.models import ModelRecord, sha256_of
+from gliomask.models import UNCALIBRATED, ModelRecord, sha256_of, write_record
 from gliomask.training.parity import drawn_slices
 from gliomask.training.recipes import Recipe
 from gliomask.training.validation import predict
@@ -64,7 +63,7 @@ def write_record_of(path: Path, recipe: Recipe, training: Mapping[str, Any], sco
         input_size=recipe.input_size,
         size_multiple=SIZE_MULTIPLE,
         normalisation=recipe.normalisation,
-        threshold=0.5,
+        threshold=UNCALIBRATED,
         licence=WEIGHTS_LICENCE,
         recipe=recipe.name,
         postprocessing=recipe.postprocessing,
@@ -72,8 +71,7 @@ def write_record_of(path: Path, recipe: Recipe, training: Mapping[str, Any], sco
         scores=scores,
         folder=path.parent,
     )
-    write_text(record.to_json(), path.with_suffix(".json"))
-    return record
+    return write_record(record)
 
 
 def with_free_size(path: Path) -> None:

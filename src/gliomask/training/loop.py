@@ -101,7 +101,8 @@ def train(
     if state.step:
         _show_earlier_sizes(model, recipe, state.step, steps)
         state = checkpoint.resume(model)  # what was shown has moved the weights
-        write_history(state.history, settings.output)  # the checkpoint may have come from elsewhere by itself
+        if state.history:
+            write_history(state.history, settings.output)  # the checkpoint may have come from elsewhere by itself
         report(f"resumed at step {state.step} of {steps}")
     path = settings.initial_weights if settings.average_initial or not state.step else None
     network = None if path is None else initial_network(path, recipe, _network(recipe, settings.width))  # refused before the loading

@@ -12,8 +12,7 @@ from onnx import helper, numpy_helper
 
 from gliomask.confidence import Calibration
 from gliomask.errors import InputError, ModelError
-from gliomask.io import write_text
-from gliomask.models import UNCALIBRATED, ModelRecord, sha256_of
+from gliomask.models import UNCALIBRATED, ModelRecord, sha256_of, write_record
 
 PROVENANCE = ("held_out_fold", "patients", "split", "chosen_on_held_out", "initial_weights", "initial_patients_known", "brain_masks")
 """What an ensemble keeps of each member's training: whom it saw, and what weakens scores on those it did not."""
@@ -64,8 +63,7 @@ def unpack_members(ensemble: ModelRecord, folder: Path) -> list[ModelRecord]:
             scores={},
             folder=place,
         )
-        write_text(record.to_json(), path.with_suffix(".json"))
-        records.append(record)
+        records.append(write_record(record))
     return records
 
 

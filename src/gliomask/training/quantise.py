@@ -18,9 +18,9 @@ from gliomask.engine import BATCH
 from gliomask.errors import InputError, ModelError
 from gliomask.evaluation.protocol import Progress, no_progress, role_of
 from gliomask.evaluation.scores import HELD_OUT, TRAINED_ON
-from gliomask.io import atomic_path, write_text
+from gliomask.io import atomic_path
 from gliomask.metrics import confusion, dice
-from gliomask.models import QUANTISED, ModelRecord, QuantisedNetwork, read_record, sha256_of
+from gliomask.models import QUANTISED, ModelRecord, QuantisedNetwork, read_record, sha256_of, write_record
 from gliomask.preprocess import apply_windows, fill_channels, intensity_windows, to_network_grid
 from gliomask.segmenter import Segmenter
 from gliomask.volume import Volume
@@ -75,9 +75,7 @@ def quantise(model: Path, data: Path, progress: Progress = no_progress) -> Model
         _refuse_worse(scores, role, record.folder / int8.file)
         with atomic_path(record.folder / int8.file) as temporary:
             shutil.copyfile(copy.folder / int8.file, temporary)
-    accepted = replace(record, quantised=replace(int8, scores={role.replace(" ", "_"): scores}))
-    write_text(accepted.to_json(), record.path.with_suffix(".json"))
-    return accepted
+    return write_record(replace(record, quantised=replace(int8, scores={role.replace(" ", "_"): scores})))
 
 
 def _refuse_worse(scores: Mapping[str, Mapping[str, Any]], role: str, path: Path) -> None:
