@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ablation import AS_IT_IS, Cohort, cells, make_parser, scores
+from ablation import AS_IT_IS, VARIANTS, Cohort, cells, make_parser, scores
 from markdown_table import print_head, print_row
 
 from gliomask.io import write_text
@@ -34,10 +34,13 @@ HEADINGS = (
 
 def main() -> None:
     """Read the command line and print the table."""
-    options = make_parser(__doc__, ["0", "1", "2", "3", "4"]).parse_args()
-    cohort, folds = Cohort.of_options(options), options.folds
-    members = {fold: [cohort.trained(AS_IT_IS, fold, other) for other in folds if other != fold] for fold in folds}
-    one = {fold: as_run(cohort.trained(AS_IT_IS, fold), fold, cohort.runs / "one") for fold in folds}
+    parser = make_parser(__doc__, ["0", "1", "2", "3", "4"])
+    variants = {variant.slug: variant for variant in (AS_IT_IS, *VARIANTS)}
+    parser.add_argument("--variant", choices=variants, default=AS_IT_IS.slug, help="of docs/ablation.py (default: the recipe %(default)s)")
+    options = parser.parse_args()
+    cohort, folds, variant = Cohort.of_options(options), options.folds, variants[options.variant]
+    members = {fold: [cohort.trained(variant, fold, other) for other in folds if other != fold] for fold in folds}
+    one = {fold: as_run(cohort.trained(variant, fold), fold, cohort.runs / "one") for fold in folds}
     several = {fold: together(networks, fold, cohort.runs / "several") for fold, networks in members.items()}
     print_head(HEADINGS)
     reference = scores(cohort, one)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gliomask import InputError, Volume
+from gliomask.confidence import Calibration
 from gliomask.models import ModelRecord, find_model
 from gliomask.report.overlay import display_grey
 from gliomask.segmentation import Segmentation
@@ -471,6 +472,8 @@ class TestModelCard:
     def test_record_that_says_nothing(self) -> None:
         model = replace(MODEL, scores={}, training={}, recipe="")
         assert model_card.score_rows(model) == model_card.calibration_rows(model) == model_card.agreement_rows(model) == []
+        assert model_card.unmeasured(find_model("ensemble")).startswith("They are calibrated, but how well was not measured")
+        assert model_card.unmeasured(replace(model, calibration=Calibration())).startswith("They are not calibrated:")
         assert model_card.training_words(model) == [] and not model_card.training_history(model)
         assert "Slices without tumour" not in dict(model_card.weaknesses(model))
 

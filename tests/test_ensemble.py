@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -189,18 +190,24 @@ def test_members_come_out_as_they_went_in(ensemble: Path, tmp_path: Path) -> Non
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("calibration", [Calibration(), Calibration.of([-4.0, 0.0, 4.0], [-1.0, -0.5, 3.0])], ids=["raw", "calibrated"])
 @pytest.mark.parametrize("affine", [None, np.diag([-3.75, -3.75, 5.0, 1.0])], ids=["slices", "volume"])
 def test_what_an_ensemble_says_is_the_mean_and_what_it_expects_comes_from_each(
-    affine: np.ndarray | None, ensemble: Path, tmp_path: Path
+    affine: np.ndarray | None, calibration: Calibration, ensemble: Path, tmp_path: Path
 ) -> None:
     from gliomask.training.members import unpack_members
 
-    record = replace(find_model(ensemble), postprocessing=Postprocessing(smoothing_mm=2.0, smallest_share=0.3))
+    record = replace(find_model(ensemble), postprocessing=Postprocessing(smoothing_mm=2.0, smallest_share=0.3), calibration=calibration)
     volume = Volume(np.random.default_rng(0).integers(0, 255, (24, 64, 64, 3), np.uint8), affine=affine)
     found = Segmenter(record, force=True).segment(volume)
     members = unpack_members(record, tmp_path / "runs")
-    mirrored = [Segmenter(replace(member, mirrored=True), force=True).segment(volume).probability for member in members]
-    assert found.probability == pytest.approx(np.mean(mirrored, axis=0), abs=1e-3)  # smoothing is of log-odds
+    alike = [replace(member, mirrored=True, calibration=calibration) for member in members]
+    mirrored = [Segmenter(member, force=True).segment(volume).probability for member in alike]
+    # Smoothing is of log-odds, and of an ensemble comes after calibration and after both views' mean.
+    assert found.probability == pytest.approx(np.mean(mirrored, axis=0), abs=1e-3 if calibration == Calibration() else 0.05)
+    if calibration != Calibration():
+        raw = Segmenter(replace(record, calibration=Calibration()), force=True).segment(volume).probability
+        assert np.abs(found.probability - calibration.apply(raw)).max() > np.abs(found.probability - np.mean(mirrored, axis=0)).max()
     for member, said in zip(members, found.members, strict=True):
         alone = Segmenter(member, force=True).segment(volume)
         assert alone.members == ()  # which one network has none of
@@ -214,13 +221,33 @@ def test_a_network_that_gives_fewer_maps_than_its_record_has_members_is_refused(
         Segmenter(single)
 
 
-def test_of_an_ensemble_only_what_its_members_are_expected_to_score_is_fitted(ensemble: Path, data: Path, split: Path) -> None:
+def test_an_ensemble_gets_the_fits_of_its_members_and_nothing_of_what_these_come_to(ensemble: Path, data: Path, split: Path) -> None:
     record = find_model(ensemble)
     path = ensemble.with_suffix(".json")
     assert cli.main(["calibrate", str(data), "--cross-validation", str(ensemble), "--split", str(split), "--write", str(path)]) == 0
     written = find_model(ensemble)
     assert written.agreement and not record.agreement
-    assert replace(written, agreement={}) == record
+    assert written.calibration != record.calibration == Calibration()
+    assert written.threshold == pytest.approx(float(written.calibration.apply(np.array(0.5, np.float32))), rel=0.05)
+    assert replace(written, agreement={}, calibration=Calibration(), threshold=record.threshold) == record
+
+
+def test_fits_on_ensembles_are_told_and_written_nowhere(
+    ensemble: Path, data: Path, split: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for fold in "01":
+        folder = tmp_path / "runs" / fold
+        folder.mkdir(parents=True)
+        shutil.copy(ensemble, folder / "both.onnx")
+        record = json.loads(ensemble.with_suffix(".json").read_text())
+        record["training"] |= {"held_out_fold": fold, "patients": []}
+        (folder / "both.json").write_text(json.dumps(record))
+    command = ["calibrate", str(data), "--cross-validation", str(tmp_path / "runs"), "--split", str(split)]
+    assert cli.main(command) == 0
+    before = ensemble.with_suffix(".json").read_bytes()
+    assert cli.main([*command, "--write", str(ensemble.with_suffix(".json"))]) == 1
+    assert "its models are ensembles, whose members are calibrated one by one" in capsys.readouterr().err
+    assert ensemble.with_suffix(".json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,7 @@ def _runtime(options: argparse.Namespace) -> dict[str, Any]:
 def calibrate(options: argparse.Namespace) -> int:
     """Fit calibration and expected Dice."""
     from gliomask.evaluation.calibrate import calibrate, format_calibrated, write_to_records
+    from gliomask.evaluation.cross_validation import fold_models
     from gliomask.io.writing import check_can_be_folder
     from gliomask.models import read_record
 
@@ -241,6 +242,11 @@ def calibrate(options: argparse.Namespace) -> int:
         read_record(path)
         check_can_be_folder(path.parent)
     with fold_runs(options.cross_validation) as runs:
+        if options.write and any("members" in model.training for model in fold_models(runs).values()):
+            raise InputError(
+                f"{options.cross_validation}: its models are ensembles, whose members are calibrated one by one. Give a cross-validation "
+                "of single networks, or leave out --write."
+            )
         calibrated = calibrate(options.data, runs, options.split, options.threads, _progress_bar(options.json))
     _print(json.dumps(calibrated.as_json(), indent=2) if options.json else format_calibrated(calibrated))
     for record in write_to_records(calibrated, options.write):

@@ -18,7 +18,7 @@ BUNDLED = Path(__file__).parent / "models"
 DEFAULT = "fast"
 
 UNCALIBRATED = 0.5
-"""Threshold of what has no calibration: an ensemble, for which the members' own do not hold, and each of its members."""
+"""Threshold of what has no calibration."""
 
 QUANTISED = "-int8"
 """Ends the file name, before its suffix, of a network in int8, which has its record in common with that in float32."""
@@ -59,7 +59,7 @@ class ModelRecord:
     mirrored
         Whether every slice is seen mirrored too, and the mean of both taken, at twice the time.
     postprocessing, calibration
-        What is done to the network's probabilities.
+        What is done to the network's probabilities; an ensemble's members are calibrated one by one, before their mean is taken.
     agreement
         What tells the expected Dice of a ``"volume"`` and of a single ``"slice"``; without it none is told.
     quantised

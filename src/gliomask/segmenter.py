@@ -169,7 +169,7 @@ class Segmenter:
                 progress(min(z + BATCH, depth), depth)
         probability = smooth_across_slices(probability, self.model.postprocessing.smoothing_mm, distance_mm)
         members = () if maps is None else tuple(self._features(own.astype(np.float32), distance_mm) for own in maps)
-        return self.model.calibration.apply(probability), members
+        return probability if self._members > 1 else self.model.calibration.apply(probability), members
 
     def _features(self, probability: NDArray[np.float32], distance_mm: float) -> Features | None:
         """Return what a member's probabilities ``(z, y, x)``, on the network's grid, say of the mask that it would draw by itself."""
@@ -198,11 +198,16 @@ class Segmenter:
         The first are the mean of the members, for a mirrored model of slices as they are and mirrored.
         """
         maps = self.engine.run(slices)
-        probability: NDArray[np.float32] = maps.mean(axis=-1)
+        probability = self._mean(maps)
         if self.model.mirrored:
             mirrored = self.engine.run(np.ascontiguousarray(slices[:, :, ::-1]))
-            probability = (probability + mirrored.mean(axis=-1)[:, :, ::-1]) / 2.0
+            probability = (probability + self._mean(mirrored)[:, :, ::-1]) / 2.0
         return probability, maps
+
+    def _mean(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mean of maps ``(n, y, x, members)``; an ensemble's are calibrated one by one before."""
+        probability: NDArray[np.float32] = (self.model.calibration.apply(maps) if self._members > 1 else maps).mean(axis=-1)
+        return probability
 
     def _predict_volume(
         self, volume: Volume, voxels: NDArray[Any], affine: NDArray[np.float64], progress: Progress | None, force: bool

@@ -57,6 +57,14 @@ def score_intervals(model: ModelRecord) -> list[tuple[str, float, float, float]]
     return [(name[0].upper() + name[1:], row["mean_dice"], row["mean_dice_95"][0], row["mean_dice_95"][1]) for name, row in rows]
 
 
+def unmeasured(model: ModelRecord) -> str:
+    """Return what there is to say of probabilities whose calibration was not measured."""
+    known = "They are not calibrated: 0.9 does not mean nine in ten."
+    if model.calibration.network:
+        known = "They are calibrated, but how well was not measured for this model."
+    return f"{known} The highest one is not the probability of a tumour."
+
+
 def calibration_rows(model: ModelRecord) -> Rows:
     """Return the expected calibration error before and after calibration, by region; empty where it was not measured."""
     errors = model.scores.get("confidence", {}).get("calibration_error", {})

@@ -15,6 +15,7 @@ from gliomask.app.model_card import (
     score_rows,
     training_history,
     training_words,
+    unmeasured,
     weaknesses,
 )
 from gliomask.app.wording import NOTICE, about, plain
@@ -63,7 +64,7 @@ def _confidence(model: ModelRecord) -> None:
     calibration, agreement, curves = calibration_rows(model), agreement_rows(model), reliability_curves(model)
     st.subheader("Can its probabilities be trusted?", anchor=False)
     if not (calibration or agreement or curves):
-        st.markdown("They are not calibrated: 0.9 does not mean nine in ten, and the highest one is not the probability of a tumour.")
+        st.markdown(unmeasured(model))
         return
     if curves:
         st.markdown("A calibrated model's curve lies on the dashed line: of the pixels it gives 0.7, seven in ten are tumour.")

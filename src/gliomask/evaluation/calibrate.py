@@ -129,17 +129,16 @@ def _case(
 def write_to_records(calibrated: Calibrated, paths: Sequence[Path]) -> list[ModelRecord]:
     """Set calibration and expected agreement in models' records, with what they come to beside the scores, and return the records.
 
-    The threshold is set to what 0.5 becomes, to two digits, so that masks stay as they are but for rounding. Of an ensemble,
-    for whose mean the calibration of single networks does not hold, only what tells its members' expected Dice is set.
+    The threshold is set to what 0.5 becomes, to two digits, so that masks stay as they are but for rounding. Of an ensemble
+    the fits are its members', one by one, so that nothing is set of what they come to on single networks.
     """
     written = []
     fitted = calibrated.fit
     confidence = {"folds": calibrated.folds, "patients": calibrated.patients, **calibrated.report}
     for path, record in zip(paths, [read_record(path) for path in paths], strict=True):
-        told = replace(record, agreement=fitted.agreement)
-        if "members" not in record.training:
-            scores = {**record.scores, "confidence": confidence}
-            told = replace(told, threshold=float(f"{fitted.threshold:.2g}"), calibration=fitted.calibration, scores=scores)
+        scores = record.scores if "members" in record.training else {**record.scores, "confidence": confidence}
+        threshold = float(f"{fitted.threshold:.2g}")
+        told = replace(record, threshold=threshold, calibration=fitted.calibration, agreement=fitted.agreement, scores=scores)
         write_text(told.to_json(), path)
         written.append(told)
     return written
