@@ -160,11 +160,24 @@ def test_what_is_carried_over_is_told_of_the_mean_and_of_its_members(
     cases = [overconfident(seed, fold) for seed, fold in enumerate("aabb")]
     ensembles = [replace(case, members=(case.row[0],)) for case in cases if case.row is not None]
     monkeypatch.setattr(carried_over, "held_out", lambda data, runs: {"several": ensembles, "one": cases}[runs.name])
+
+    def calibrated(data: object, runs: object, volumes: list[FittingCase], known: list[FittingCase]) -> list[FittingCase]:
+        """As if a single member said what the mean does."""
+        curves = {fold: fit_calibration([case for case in known if case.fold != fold]) for fold in "ab"}
+        return [replace(v, probability=curves[v.fold].apply(v.probability.astype(np.float32)).astype(np.float16)) for v in volumes]
+
+    monkeypatch.setattr(carried_over, "with_members_calibrated", calibrated)
     for runs, rows in (("several", ["its own", "one", "one, the mean of what members expect"]), ("one", ["its own", "one"])):
         monkeypatch.setattr("sys.argv", ["carried_over.py", "data", runs, "one"])
         carried_over.main()
-        told = [line.split(" | ")[0][2:] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-        assert told[2:] == rows
+        told = [line[2:-2].split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+        assert [line[0] for line in told[2 : 2 + len(rows)]] == rows
+        second = told[2 + len(rows) :]
+        assert [line[0].strip() for line in second] == (["members calibrated on", "---", "", "one"] if runs == "several" else [])
+        if second:
+            before, after = (np.array(line[1:], float) for line in second[2:])
+            assert after[0] < before[0] / 10 and after[1] < before[1]
+            assert (after[2:] == before[2:]).all()  # Dice is as it was
 
 
 def test_what_is_not_defined_is_none_and_no_nan() -> None:
