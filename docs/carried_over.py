@@ -67,30 +67,32 @@ def held_out(data: Path, runs: Path) -> list[FittingCase]:
 
 
 def with_members_calibrated(data: Path, runs: Path, volumes: Sequence[FittingCase], known: Sequence[FittingCase]) -> list[FittingCase]:
-    """Return volumes, two of a patient, as their ensembles have them by fits on *known* cases without the fold."""
+    """Return volumes, two of a patient, in their order, as their ensembles have them by fits on *known* cases without the fold."""
     patients = {patient.name: patient for patient in index_dataset(data)}
-    calibrated: list[FittingCase] = []
+    segmenters = {}
     with fold_runs(runs) as folder:
         for fold, model in fold_models(folder).items():
             calibration = fit_calibration([case for case in known if case.kind == "volume" and case.fold != fold])
-            segmenter = Segmenter(replace(model, calibration=calibration, threshold=threshold_of(calibration)))
-            mine = [case for case in volumes if case.fold == fold]
-            for all_channels, flair in zip(mine[::2], mine[1::2], strict=True):
-                images, reference = patients[all_channels.patient].load()
-                for case, voxels in ((all_channels, images), (flair, images[..., 1:2])):
-                    result = segmenter.segment(Volume(voxels), force=True)
-                    row = ((), dice(confusion(result.mask, reference)))
-                    calibrated.append(replace(case, probability=result.probability.astype(np.float16), row=row))
+            segmenters[fold] = Segmenter(replace(model, calibration=calibration, threshold=threshold_of(calibration)))
+    calibrated: list[FittingCase] = []
+    for all_channels, flair in zip(volumes[::2], volumes[1::2], strict=True):
+        images, reference = patients[all_channels.patient].load()
+        for case, voxels in ((all_channels, images), (flair, images[..., 1:2])):
+            result = segmenters[case.fold].segment(Volume(voxels), force=True)
+            row = ((), dice(confusion(result.mask, reference)))
+            calibrated.append(replace(case, probability=result.probability.astype(np.float16), row=row))
     return calibrated
 
 
 def told_of(found: Sequence[FittingCase], raw: Sequence[FittingCase]) -> list[str]:
-    """Return the calibration error where the ensembles' own mean is in doubt, the loss, and the mean Dice from either input."""
-    doubted = {(case.patient, case.reference.size, n % 2): in_doubt(case.probability.astype(np.float32)) for n, case in enumerate(raw)}
+    """Return the calibration error where the ensembles' own mean is in doubt, the loss, and the mean Dice from either input.
+
+    Both are the same volumes in the same order, all channels and FLAIR alone in turn.
+    """
     errors, losses = [], []
-    for number, case in enumerate(found):
+    for case, before in zip(found, raw, strict=True):
         p = case.probability.astype(np.float32)
-        errors.append(reliabilities(p, case.reference, doubted[case.patient, case.reference.size, number % 2]))
+        errors.append(reliabilities(p, case.reference, in_doubt(before.probability.astype(np.float32))))
         losses.append(-np.log(np.clip(np.where(case.reference, p, 1.0 - p), 1e-6, 1.0)).mean())
     dices = [0.0 if case.row is None else case.row[1] for case in found]
     error = pooled(errors)[IN_DOUBT].expected_calibration_error

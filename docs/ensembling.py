@@ -22,8 +22,7 @@ from pathlib import Path
 from ablation import AS_IT_IS, VARIANTS, Cohort, cells, make_parser, scores
 from markdown_table import print_head, print_row
 
-from gliomask.io import write_text
-from gliomask.models import ModelRecord, find_model
+from gliomask.models import ModelRecord, write_record
 from gliomask.training.ensemble import export_ensemble
 
 HEADINGS = (
@@ -65,8 +64,7 @@ def as_run(model: ModelRecord, fold: str, runs: Path) -> ModelRecord:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model.path, folder / model.file)
     training = {**model.training, "held_out_fold": fold}
-    write_text(replace(model, training=training, quantised=None).to_json(), (folder / model.file).with_suffix(".json"))
-    return find_model(folder / model.file)
+    return write_record(replace(model, training=training, quantised=None, folder=folder))
 
 
 if __name__ == "__main__":

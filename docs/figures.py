@@ -21,8 +21,7 @@ from gliomask.evaluation.cross_validation import fold_models
 from gliomask.evaluation.outcome import SCHEMA
 from gliomask.evaluation.scores import HELD_OUT, INSTITUTIONS
 from gliomask.evaluation.summary import compact, compact_groups
-from gliomask.io import write_text
-from gliomask.models import DEFAULT, ModelRecord, bundled_models
+from gliomask.models import DEFAULT, ModelRecord, bundled_models, write_record
 from gliomask.surfaces import TOLERANCE
 
 ROOT = Path(__file__).parents[1]
@@ -226,7 +225,7 @@ def main() -> None:
         members = bundled_members()
         for file in evaluations:
             record = with_evaluation(record, json.loads(file.read_text(encoding="utf-8")), members)
-        write_text(record.to_json(), record.path.with_suffix(".json"))
+        write_record(record)
     replacements = sections(record)
     for name in DOCUMENTS:
         path = ROOT / name

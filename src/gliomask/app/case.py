@@ -152,9 +152,8 @@ class Case:
             return SAMPLE
         self.sha256 = self.source.sha256(self.names.restore)
         flair = ((str(n), path) for n, path in enumerate(self.source.files))
-        t1 = ((role, path) for role, path in zip(("pre", "post"), self.source.sequences, strict=True) if path is not None)
         masks = ((f"mask {n}", path) for n, path in enumerate(masks_beside(self.source)))
-        return f"{self.source.kind} {files_sha256([*flair, *t1, *masks], self.source.series)}"
+        return f"{self.source.kind} {files_sha256([*flair, *self.source.t1, *masks], self.source.series)}"
 
     def owned(self, found: Found) -> Found:
         """Return what was found under the visitor's own names; the arrays are shared, not copied."""

@@ -67,6 +67,11 @@ class CaseSource:
         """Where its results go, below the output; that of a BIDS dataset has the dataset's own tree beside them."""
         return Path(self.name) if self.bids is None else Path("cases", self.name)
 
+    @property
+    def t1(self) -> list[tuple[str, Path]]:
+        """The files of T1, each with ``"pre"`` or ``"post"``, which it is used as."""
+        return [(role, file) for role, file in zip(("pre", "post"), self.sequences, strict=True) if file is not None]
+
     def at_hand(self) -> AbstractContextManager[object]:
         """Return a context in which the files can be read, those from an archive too."""
         return nullcontext() if self.archive is None else self.archive
@@ -77,7 +82,7 @@ class CaseSource:
 
     def state(self) -> list[tuple[int, int] | None]:
         """Return size and time of change of each file, None of one that is not there: the same before and after a reading of one state."""
-        return [_state(file) for file in (*self.files, *filter(None, self.sequences))]
+        return [_state(file) for file in (*self.files, *(file for _, file in self.t1))]
 
     def sha256(self, called: Callable[[str], str] = str) -> str:
         """Return the SHA-256 over the names and the bytes of the files, in order, and over the choice of a series.
@@ -86,8 +91,7 @@ class CaseSource:
         none in the volume. *called* tells what a file is called by its name on the disk.
         """
         flair = [(called(file.name), file) for file in self.files]
-        used = [(role, s) for role, s in zip(("pre", "post"), self.sequences, strict=True) if s is not None]
-        t1 = [(f"{role}/{called(s.name)}", s) for role, s in used if not self.found or os.access(s, os.R_OK)]
+        t1 = [(f"{role}/{called(file.name)}", file) for role, file in self.t1 if not self.found or os.access(file, os.R_OK)]
         return files_sha256([*flair, *t1], self.series)
 
 
