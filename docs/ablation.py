@@ -69,6 +69,10 @@ VARIANTS = (
         "all-sequences", "augmentation", "without missing sequences",
         replace(FAST, augmentation=Augmentation(flair_alone=0.0, missing_outer=0.0)),
     ),
+    Variant(
+        "same-intensities", "augmentation", "without gain, gamma, bias field, noise, blur and contrast",
+        replace(FAST, augmentation=Augmentation(gain=0.0, gamma=0.0, bias_field=0.0, noise=0.0, blur=0.0, contrast=0.0)),
+    ),
     Variant("dice", "loss", "batch Dice alone", replace(FAST, loss=losses.dice_loss)),
     Variant("cross-entropy", "loss", "cross-entropy alone", replace(FAST, loss=keras.losses.binary_crossentropy)),
     Variant("depth", "depth", "without the coarsest level, a 32nd of the resolution", _network((64, 40, 24), SHALLOW)),
