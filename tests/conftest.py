@@ -18,10 +18,10 @@ from gliomask import Segmenter, Volume, draw_phantom
 REPOSITORY = Path(__file__).parents[1]
 
 LONG = (
-    *("test_killed_training.py", "test_training.py", "test_training_command.py", "test_restore.py", "test_benchmarks.py"),
-    *("test_round_trip.py", "test_app_browser.py", "test_app.py", "test_quantise.py"),
+    *("test_app.py", "test_app_browser.py", "test_restore.py", "test_benchmarks.py", "test_report_page.py", "test_training.py"),
+    *("test_training_command.py", "test_grid.py", "test_killed_training.py", "test_round_trip.py"),
 )
-"""Files with tests of many seconds."""
+"""Files with tests of many seconds, the longest first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -125,11 +125,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, write_slices: Callable[...
 @pytest.fixture(scope="module")
 def small_batches() -> Iterator[None]:
     """Every recipe of `gliomask train` takes steps of two slices of 64 x 64, for tests of what is around the steps."""
-    from gliomask.training.recipes import RECIPES, Stage
+    from small_networks import with_small_batches
+
+    from gliomask.training.recipes import RECIPES
 
     with pytest.MonkeyPatch.context() as patch:
         for name, recipe in RECIPES.items():
-            patch.setitem(RECIPES, name, replace(recipe, batch_size=2, stages=(Stage(1.0, 64, 0.25),)))
+            patch.setitem(RECIPES, name, with_small_batches(recipe))
         yield
 
 

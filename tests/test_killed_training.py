@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,37 +17,36 @@ from gliomask.preprocess import Normalisation
 pytest.importorskip("keras", reason="training's extra is not installed: pip install 'gliomask[train]'")
 
 
-def command(dataset: Path, output: Path, *more: str) -> list[str]:
-    return [
-        sys.executable, "-m", "gliomask", "train", str(dataset), "--split", str(dataset.parent / "split.csv"),
-        "--output", str(output), "--width", "4", *more,
-    ]  # fmt: skip
+EPOCHS = 40
+"""Of a step each, so that there is time to be killed in."""
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
+def arguments(dataset: Path, output: Path) -> list[str]:
+    sizes = ("--width", "4", "--epochs", str(EPOCHS), "--steps-per-epoch", "1")
+    return ["train", str(dataset), "--split", str(dataset.parent / "split.csv"), "--output", str(output), "--name", "mine", *sizes]
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(small_networks: None, dataset: Path, tmp_path: Path) -> None:
     from gliomask.cli import main
 
-    output = tmp_path / "run"
-    first = subprocess.Popen(
-        command(dataset, output, "--epochs", "4", "--steps-per-epoch", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    output, unbroken = tmp_path / "run", tmp_path / "unbroken"
+    command = [sys.executable, str(Path(__file__).with_name("small_networks.py")), *arguments(dataset, output)]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while not (output / "checkpoint.npz").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
+        time.sleep(0.02)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    second = subprocess.run(
-        command(dataset, output, "--epochs", "4", "--steps-per-epoch", "1", "--name", "mine"), capture_output=True, text=True, check=False
-    )
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr
-    assert "resumed at step" in second.stdout
-    unbroken = command(dataset, tmp_path / "unbroken", "--epochs", "4", "--steps-per-epoch", "1")
-    assert main(unbroken[3:]) == 0
-    assert (tmp_path / "unbroken" / "history.csv").read_bytes() == (output / "history.csv").read_bytes()
-    same_weights(tmp_path / "unbroken" / "model.keras", output / "mine.keras")
+    (step,) = re.findall(rf"resumed at step (\d+) of {EPOCHS}\n", second.stdout)
+    assert 0 < int(step) < EPOCHS
+    assert main(arguments(dataset, unbroken)) == 0
+    assert (unbroken / "history.csv").read_bytes() == (output / "history.csv").read_bytes()
+    same_weights(unbroken / "mine.keras", output / "mine.keras")
     with (output / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4
+    assert len(rows) == EPOCHS
     assert {"loss", "soft_dice", "soft_iou", "binary_pixel_accuracy", "val_dice", "val_iou", "val_accuracy"} <= set(rows[0])
     assert (output / "history.png").stat().st_size > 10_000
     record = find_model(output / "mine.onnx")

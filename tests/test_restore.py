@@ -98,14 +98,18 @@ def test_a_training_starts_from_exported_networks(
     small_batches: None, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from gliomask.cli import main
+    from gliomask.training.export import export
+    from gliomask.training.recipes import ORIGINAL
 
     def run(output: str, fold: str, *initial: str) -> int:
         sizes = ("--recipe", "original", "--width", "4", "--epochs", "1", "--steps-per-epoch", "1", "--name", output)
         split = ("--split", str(dataset.parent / "split.csv"), "--fold", fold)
         return main(["train", str(dataset), *split, "--output", str(tmp_path / output), *sizes, *initial])
 
-    assert run("a", "0") == 0 and run("b", "1") == 0
-    first, second = (str(tmp_path / name / f"{name}.onnx") for name in "ab")
+    for name, fold, patients in (("a", "0", ["b", "c"]), ("b", "1", ["a"])):
+        made = {"split": "split.csv", "held_out_fold": fold, "patients": patients, "initial_patients_known": True}
+        export(ORIGINAL.network(4), ORIGINAL, tmp_path, name, made)
+    first, second = (str(tmp_path / f"{name}.onnx") for name in "ab")
     assert main(["ensemble", first, second, "--output", str(tmp_path)]) == 0
     ensemble = str(tmp_path / "ensemble.onnx")
     assert run("member", "1", "--initial-weights", ensemble) == 0

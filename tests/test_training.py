@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_networks import normalising
+from small_networks import normalising, with_small_batches
 
 from gliomask import InputError, ModelError, Segmenter
 from gliomask.dataset import index_dataset
@@ -32,8 +32,8 @@ class Stop(Exception):
 
 
 def small(training: ModuleType, name: str, **changes: Any) -> Any:
-    """A recipe whose steps are of two slices of 64 x 64, all of which are scored in that size, with more changes."""
-    return replace(training.RECIPES[name], batch_size=2, input_size=64, **({"stages": (training.Stage(1.0, 64, 0.25),)} | changes))
+    """A recipe of small steps, whose validation slices are as small, with more changes."""
+    return with_small_batches(training.RECIPES[name], **({"input_size": 64} | changes))
 
 
 def test_unet_has_the_papers_size(training: ModuleType) -> None:
@@ -104,7 +104,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(
 
     a, b, c = index_dataset(dataset)
     two_sizes = (training.Stage(0.5, 64, 0.25), training.Stage(0.5, 32, 0.25))
-    tried = small(training, recipe, **({"stages": two_sizes} if recipe == "original" else {"network": normalising}))
+    tried = small(training, recipe, network=normalising, **({"stages": two_sizes} if recipe == "original" else {}))
     seen: list[int] = []
     shares: list[float] = []
     train_step = keras.Model.train_on_batch
@@ -169,18 +169,19 @@ def test_a_training_stopped_in_its_first_epoch_goes_on(training: ModuleType, dat
         raise Stop
 
     a, b, _ = index_dataset(dataset)
+    tried = small(training, "fast", network=normalising)
     settings = training.RunSettings(tmp_path, epochs=1, steps_per_epoch=3, width=4, checkpoint_s=0.0)
     with pytest.raises(Stop):
-        training.train([b], [a], small(training, "fast"), settings, show=stop)
+        training.train([b], [a], tried, settings, show=stop)
     told: list[str] = []
-    training.train([b], [a], small(training, "fast"), settings, told.append)
+    training.train([b], [a], tried, settings, told.append)
     assert told[0] == "resumed at step 1 of 3" and len(training.read_history(tmp_path)) == 1
 
 
 def test_bfloat16_trains_a_float32_network(training: ModuleType, dataset: Path, tmp_path: Path) -> None:
     a, b, _ = index_dataset(dataset)
     settings = training.RunSettings(tmp_path / "run", "bfloat16", epochs=1, steps_per_epoch=1, width=4)
-    model = training.train([b], [a], small(training, "fast"), settings)
+    model = training.train([b], [a], small(training, "fast", network=normalising), settings)
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     assert not model.compiled
 
