@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.uid import generate_uid
 
-from gliomask import EngineError, InputError
-from gliomask.errors import SeriesError
+from gliomask import EngineError, InputError, Segmenter
+from gliomask.errors import ImplausibleInputError, SeriesError
 from gliomask.io import contrasts, dicom, find_cases, headers, read_case, series
 from gliomask.io.dicom import DicomOrigin, read_study
 from gliomask.io.headers import is_dicom
@@ -612,6 +612,14 @@ def head(**tags: object) -> headers.Header:
         ({"SeriesDescription": "AX 5MM", "ProtocolName": "FLAIR", "EchoTime": 110}, True),
         ({"SeriesDescription": "AX T2", "ProtocolName": "TUMOR T1 T2 FLAIR", "EchoTime": 110}, False),
         ({"ProtocolName": "FLAIR_longTR"}, True),
+        ({"ProtocolName": "BRAIN FLAIR", "ScanningSequence": "SE", "EchoTime": 110}, False),
+        ({"ProtocolName": "BRAIN FLAIR", "ScanningSequence": "RM", "EchoTime": 110}, True),
+        ({"SeriesDescription": "FLAIR", "ScanningSequence": "SE", "EchoTime": 110}, True),
+        ({"SeriesDescription": "Sag CUBE T2 FLAIR", "EchoTime": 120, "InversionTime": 1450}, True),
+        ({**FLAIR, "SeriesDescription": "FAT: Ax T2 FLAIR Flex"}, False),
+        ({**FLAIR, "SeriesDescription": "FLAIR", "ImageType": ["DERIVED", "PRIMARY", "DIXON", "FAT"]}, False),
+        ({**FLAIR, "SeriesDescription": "3D FLAIR dynamic shim"}, True),
+        ({**FLAIR, "SeriesDescription": "dyn FLAIR"}, False),
         ({"SeriesDescription": "t2_spc_da-fl_sag_p2_iso", "EchoTime": 388}, True),
         ({"SeriesDescription": "t2_space_dir_sag", "EchoTime": 310, "InversionTime": 3000}, False),
         ({"SeriesDescription": "Double IR 3D", "EchoTime": 310, "InversionTime": 2550}, False),
@@ -637,6 +645,17 @@ def test_flair_is_known_by_parameters_and_names(tags: dict[str, object], expecte
         ({**T1, "SeriesDescription": "SAG T1 POSTERIOR FOSSA"}, (True, False)),
         ({**T1, "SeriesDescription": "AX T1 W/O", "ContrastBolusAgent": "gad"}, (True, False)),
         ({**T1, "SeriesDescription": "AX T1 NO CONTRAST"}, (True, False)),
+        ({**T1, "ContrastBolusAgent": "NONE"}, (True, False)),
+        ({**T1, "ContrastBolusAgent": "No contrast"}, (True, False)),
+        ({**T1, "ContrastBolusAgent": "N/A"}, (True, False)),
+        ({**T1, "ContrastBolusAgent": "Novadaq"}, (True, True)),
+        ({**T1, "SeriesDescription": "AX T1 POST W/O FS"}, (True, True)),
+        ({**T1, "SeriesDescription": "t1 mit KM ohne FatSat"}, (True, True)),
+        ({**T1, "SeriesDescription": "T1 apres injection"}, (True, True)),
+        ({**T1, "SeriesDescription": "T1 sans injection"}, (True, False)),
+        ({**T1, "SeriesDescription": "T1 z kontrastem"}, (True, True)),
+        ({**T1, "SeriesDescription": "T1 增强"}, (True, True)),
+        ({**T1, "SeriesDescription": "T1 без контраста"}, (True, False)),
         ({**T1, "SeriesDescription": "T1 NON GAD"}, (True, False)),
         ({**T1, "SeriesDescription": "T1 vor KM"}, (True, False)),
         ({**T1, "SeriesDescription": "AX T1 POST-OP"}, (True, False)),
@@ -653,7 +672,7 @@ def test_flair_is_known_by_parameters_and_names(tags: dict[str, object], expecte
 )
 def test_t1_and_contrast_are_known_by_parameters_and_names(tags: dict[str, object], expected: tuple[bool, bool]) -> None:
     header = head(**tags)
-    assert (contrasts.is_t1(header), contrasts.is_post_contrast(header)) == expected
+    assert (contrasts.is_t1(header), series.Series((header,)).post_contrast) == expected
 
 
 @pytest.mark.parametrize(
@@ -731,6 +750,107 @@ def test_a_whole_head_in_another_plane_is_taken_before_an_axial_series_that_was_
     volume = read(tmp_path)
     np.testing.assert_array_equal(volume.voxels[..., 0], whole)
     assert volume.notes[1] == "passed over: series 4 'AX FLAIR', 3 slices (only a part of a head)"
+
+
+def test_a_whole_head_is_taken_before_more_and_thinner_slices_of_a_part(tmp_path: Path) -> None:
+    study, whole = make.Study.new(), numbered((24, 32, 40), seed=1)
+    write_series(tmp_path / "a", numbered((48, 32, 40)), Geometry(step=(0, 0, 1)), study=study, SeriesNumber=4, SliceThickness=1)
+    write_series(tmp_path / "b", whole, study=study, SeriesNumber=5, SpacingBetweenSlices=6)
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.voxels[..., 0], whole)
+    assert volume.notes == ("series 5 'AX FLAIR', 24 slices", "passed over: series 4 'AX FLAIR', 48 slices (only a part of a head)")
+
+
+def test_a_flair_before_contrast_agent_is_taken_before_one_of_more_slices_after_it(tmp_path: Path) -> None:
+    study, plain = make.Study.new(), numbered((24, 32, 40), seed=1)
+    after = {"SeriesNumber": 3, "ContrastBolusAgent": "Gadovist"}
+    write_series(tmp_path / "a", numbered((30, 32, 40)), Geometry(step=(0, 0, 5)), study=study, **after)
+    write_series(tmp_path / "b", plain, study=study, SeriesNumber=5)
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.voxels[..., 0], plain)
+    assert volume.notes[1] == "passed over: series 3 'AX FLAIR', 30 slices (after contrast agent)"
+
+
+def test_a_series_that_is_no_head_is_refused_with_those_to_take_instead(segmenter: Segmenter, tmp_path: Path) -> None:
+    study = make.Study.new()
+    for number in (3, 5):
+        write_series(tmp_path / str(number), numbered((12, 32, 40)), study=study, SeriesNumber=number)
+    with pytest.raises(ImplausibleInputError, match=r"several series .* --series: series 3 'AX FLAIR', 12 slices; series 5 .* --force"):
+        segmenter.segment(read(tmp_path))
+
+
+@pytest.mark.parametrize("protocol", ["BRAIN TUMOR FLAIR", "BRAIN T1 T2 FLAIR DWI"])
+def test_a_protocol_that_all_series_share_names_none_of_them(tmp_path: Path, protocol: str) -> None:
+    study, flair = make.Study.new(), numbered((24, 32, 40), seed=1)
+    emptied = {"SeriesDescription": "", "ProtocolName": protocol}
+    t2 = {"SeriesNumber": 3, "ScanningSequence": "SE", "InversionTime": None, "EchoTime": 102}
+    write_series(tmp_path / "t2", numbered((28, 32, 40)), Geometry(step=(0, 0, 5)), study=study, **{**emptied, **t2})
+    with pytest.raises(SeriesError, match=rf"no FLAIR series\. Found: series 3 '{protocol}', 28 slices"):
+        read(tmp_path)
+    write_series(tmp_path / "flair", flair, study=study, SeriesNumber=4, **emptied)
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.voxels[..., 0], flair)
+    assert volume.notes == (f"series 4 '{protocol}', 24 slices",)
+
+
+def test_a_protocol_of_its_own_names_a_series_without_description(tmp_path: Path) -> None:
+    study, flair = make.Study.new(), numbered((12, 32, 40), seed=1)
+    write_series(tmp_path / "flair", flair, study=study, SeriesDescription="", ProtocolName="t2_tirm_tra_dark-fluid")
+    emptied = {**T1, "InversionTime": None, "SeriesNumber": 6, "SeriesDescription": "", "ProtocolName": "t1_se_tra"}
+    write_series(tmp_path / "t1", flair + 1, study=study, **emptied)
+    np.testing.assert_array_equal(read(tmp_path).voxels, np.stack([flair + 1, flair, flair], axis=-1))
+
+
+def test_series_under_one_uid_are_told_apart_and_chosen_by_number(tmp_path: Path) -> None:
+    study, flair = make.Study.new(), numbered((12, 32, 40), seed=1)
+    one = {"SeriesInstanceUID": generate_uid()}
+    write_series(tmp_path / "t1", flair + 1, study=study, **{**T1, "InversionTime": None, "SeriesNumber": 4, **one})
+    write_series(tmp_path / "a", flair, study=study, SeriesNumber=5, **one)
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.voxels[..., 1], flair)
+    assert volume.notes[:2] == ("series 5 'AX FLAIR', 12 slices", "pre-contrast T1: series 4 'AX T1', 12 slices")
+    write_series(tmp_path / "b", flair[::-1], study=study, SeriesNumber=7, **one)
+    several = read(tmp_path).flair_series
+    assert list(several) == ["5", "7"]
+    np.testing.assert_array_equal(read(tmp_path, "7").voxels[..., 1], flair[::-1])
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ({"SpacingBetweenSlices": 3}, "slices lie 6.0 mm apart, by the header 3 mm: some may be missing"),
+        ({"SpacingBetweenSlices": 1, "SliceThickness": 5}, None),
+        ({"SpacingBetweenSlices": 6, "ImagesInAcquisition": 24}, "12 of the 24 images that the header counts in the acquisition"),
+        ({"SpacingBetweenSlices": 6, "ImagesInAcquisition": 12}, None),
+    ],
+    ids=["every second", "gap between slices", "the end", "all"],
+)
+def test_slices_that_the_header_tells_of_and_are_not_there_are_noted(tmp_path: Path, tags: dict[str, object], told: str | None) -> None:
+    write_series(tmp_path, numbered((12, 32, 40)), **{"SliceThickness": 2.5, **tags})
+    notes = read(tmp_path).notes[1:]
+    assert (len(notes), told is None) in ((1, False), (0, True))
+    assert told is None or told in notes[0]
+
+
+def test_files_that_lost_their_patient_are_the_only_patients_of_their_study(tmp_path: Path) -> None:
+    values = numbered((4, 32, 40))
+    files = write_series(tmp_path / "study", values)
+    for file in files[1:3]:
+        dataset = pydicom.dcmread(file)
+        dataset.PatientID = ""
+        dataset.save_as(file)
+    for inputs in ([tmp_path / "study"], files):
+        (case,) = find_cases(inputs)
+        np.testing.assert_array_equal(read_case(case).voxels[..., 0], values)
+
+
+def test_of_two_t1_with_an_agent_the_one_that_is_called_so_is_post_contrast(tmp_path: Path) -> None:
+    study, flair = make.Study.new(), numbered((12, 32, 40), seed=1)
+    write_series(tmp_path / "flair", flair, study=study, ContrastBolusAgent="gad")
+    filled_in = {**T1, "InversionTime": None, "ContrastBolusAgent": "gad"}
+    write_series(tmp_path / "a", flair + 1, study=study, **{**filled_in, "SeriesNumber": 3})
+    write_series(tmp_path / "b", flair + 2, study=study, **{**filled_in, "SeriesNumber": 6, "SeriesDescription": "AX T1 +C"})
+    np.testing.assert_array_equal(read(tmp_path).voxels[..., 2], flair + 2)
 
 
 @pytest.mark.parametrize("tags", [{}, {"SeriesDescription": "", "ProtocolName": "", "SeriesNumber": None}], ids=["alike", "nameless"])
@@ -860,7 +980,7 @@ def test_a_t1_of_another_grid_is_resampled_and_flair_stands_in_for_the_other(tmp
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"FrameOfReferenceUID": "1.2.3"}, None),
+        ({"FrameOfReferenceUID": "1.2.3"}, "not said to lie in the FLAIR's frame of reference"),
         ({"EchoTime": 90}, None),
         ({"ImagePositionPatient": ["500", "0", "0"], "slices": 1}, "reaches 0% of the head in the FLAIR"),
         ({"slices": 2}, "reaches 52% of the head in the FLAIR"),

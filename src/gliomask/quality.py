@@ -219,7 +219,8 @@ def judged(found: Sequence[Mapping[str, float]]) -> Quality:
     measured = {"margin": margin, "limit": limit, **middle}
     for bound in BOUNDS:
         if bound.broken_by(middle):
-            return Quality((f"It looks like {bound.seen.format(middle[bound.name])}.",), (), measured)
+            told = bound.seen.format(min(middle[bound.name], 1000.0))  # of darkness itself everything is a multiple
+            return Quality((f"It looks like {told}.",), (), measured)
     seen = _seen(KINDS[1 + other], middle)
     if margin < limit:
         return Quality((f"It looks like {seen}.",), (), measured)

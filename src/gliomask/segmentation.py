@@ -19,10 +19,7 @@ from gliomask.models import ModelRecord
 from gliomask.postprocess import NEIGHBOUR_MM, final_mask, slice_distance_mm, without_small_parts
 from gliomask.preprocess import rough_head
 from gliomask.quality import Quality
-from gliomask.volume import Volume
-
-WHOLE_HEAD_MM = 100.0
-"""What slices have to span for the expected Dice of a volume to hold; that of a few slices of a head was not measured."""
+from gliomask.volume import WHOLE_HEAD_MM, Volume
 
 Members = tuple[Features | None, ...]
 """What each member of an ensemble says of the mask that it would draw by itself, None if it would draw none; empty for one network."""

@@ -242,9 +242,10 @@ def _checked(slices: NDArray[Any], volume: Volume, force: bool) -> Quality:
     """Return what is seen in a volume's axial slices ``(z, y, x, c)``; raise if it is no brain FLAIR and not forced."""
     quality = check(slices)
     if not quality.plausible and not force:
+        several = f"This study has several series to take with --series: {'; '.join(volume.flair_series.values())}. "
         raise ImplausibleInputError(
             f"{volume.source or volume.name}: does not look like a brain FLAIR. {' '.join(quality.reasons)} Expected {EXPECTED}. "
-            "To segment it all the same, use --force (force=True).",
+            f"{several if volume.flair_series else ''}To segment it all the same, use --force (force=True).",
             quality.reasons,
         )
     return quality

@@ -16,6 +16,9 @@ LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 CHANNELS = ("pre-contrast T1", "FLAIR", "post-contrast T1")
 """What the three channels of a slice are, in the order of the LGG dataset."""
 
+WHOLE_HEAD_MM = 100.0
+"""What slices span at least that show a whole head; what is to be expected of a part was not measured."""
+
 SMALLEST_SPACING_MM = 1e-3
 """Below a micrometre a spacing is an error of the header, not of a scanner."""
 

@@ -48,12 +48,14 @@ def with_t1(
         ``(z, y, x, 1)`` as given, or float32 ``(z, y, x, 3)``: pre-contrast T1, FLAIR, post-contrast
         T1, FLAIR standing in for one that is missing. A T1 that cannot be used is told in the notes.
     """
-    candidates = [_candidates(chosen, found, after) for after in (False, True)]
-    if not any(candidates):
-        return flair[..., None], ()
-    notes: list[str] = []
+    reference = chosen.first.frame_of_reference
+    all_t1 = [series for series in found if series is not chosen and is_t1(series.first)]
+    beside = [series for series in all_t1 if reference and series.first.frame_of_reference == reference]
+    notes = [f"not used: {series} (not said to lie in the FLAIR's frame of reference)" for series in all_t1 if series not in beside]
+    if not beside:
+        return flair[..., None], tuple(notes)
     head = rough_head(flair)
-    pre, post = (_first_that_fits(series, head, stack, read, notes) for series in candidates)
+    pre, post = (_first_that_fits(_candidates(beside, after), head, stack, read, notes) for after in (False, True))
     if pre is None and post is None:
         return flair[..., None], tuple(notes)
     for name, t1 in ((CHANNELS[0], pre), (CHANNELS[2], post)):
@@ -63,11 +65,14 @@ def with_t1(
     return np.stack(channels, axis=-1).astype(np.float32), tuple(notes)
 
 
-def _candidates(chosen: Series, found: Sequence[Series], post: bool) -> list[Series]:
-    """Return the T1 series in the FLAIR's frame of reference, the best first."""
-    reference = chosen.first.frame_of_reference
-    others = [s for s in found if s is not chosen and reference and s.first.frame_of_reference == reference]
-    return sorted((s for s in others if is_t1(s.first) and is_post_contrast(s.first) == post), key=preference)
+def _candidates(t1: Sequence[Series], post: bool) -> list[Series]:
+    """Return the T1 series with contrast agent, or those without, the best first.
+
+    With it one comes first whose own name says so: the agent is often filled in for the whole examination.
+    """
+    return sorted(
+        (s for s in t1 if s.post_contrast == post), key=lambda s: (post and not is_named_post(s.first.description), *preference(s))
+    )
 
 
 def _first_that_fits(
@@ -84,7 +89,7 @@ def _first_that_fits(
         if covered < SMALLEST_COVER:
             notes.append(f"not used: {series} (reaches {covered:.0%} of the head in the FLAIR)")
             continue
-        notes.append(f"{CHANNELS[2] if is_post_contrast(series.first) else CHANNELS[0]}: {series}")
+        notes.append(f"{CHANNELS[2] if series.post_contrast else CHANNELS[0]}: {series}")
         return moved
     return None
 
@@ -113,8 +118,3 @@ def is_t1(header: Header) -> bool:
     """Return whether the sequence is T1-weighted: called so, with a short echo and repetition where these are given."""
     short = (header.echo_ms or 0.0) <= LONGEST_T1_ECHO_MS and (header.repetition_ms or 0.0) <= LONGEST_T1_REPETITION_MS
     return bool(NAMED_T1.search(header.words)) and short and not is_map(header)
-
-
-def is_post_contrast(header: Header) -> bool:
-    """Return whether contrast agent was given, by the agent's name in the header or by the series' names."""
-    return is_named_post(header.description, given=header.contrast_agent)

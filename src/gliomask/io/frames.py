@@ -7,7 +7,7 @@ slice's P to the next one's, so that a stack that the gantry's tilt has sheared 
 DICOM's axes point left and posterior; the affine's, right and anterior.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.errors import InputError
-from gliomask.io.headers import blaming, in_groups, number, numbers, read_dataset, text
+from gliomask.io.headers import EXTENTS, blaming, in_groups, number, numbers, read_dataset, text
 from gliomask.io.naming import quoted
 from gliomask.volume import SMALLEST_SPACING_MM, checked_affine
 
@@ -154,7 +154,7 @@ def _frame(dataset: Any, file: Path, index: int | None) -> Frame:
     spacing = _complete(values("PixelMeasuresSequence", "PixelSpacing"), 2, "PixelSpacing", where)
     if min(spacing) < SMALLEST_SPACING_MM:
         raise InputError(f"{where}: a PixelSpacing of {spacing[0]:g} x {spacing[1]:g} mm; expected two lengths above 0. Export it again.")
-    thicknesses = (*values("PixelMeasuresSequence", "SpacingBetweenSlices"), *values("PixelMeasuresSequence", "SliceThickness"))
+    thicknesses = [thickness for keyword in EXTENTS for thickness in values("PixelMeasuresSequence", keyword)]
     slope = next(iter(values("PixelValueTransformationSequence", "RescaleSlope")), 1.0)
     intercept = next(iter(values("PixelValueTransformationSequence", "RescaleIntercept")), 0.0)
     if not np.isfinite([slope, intercept]).all() or slope == 0:
@@ -268,9 +268,21 @@ def _notes(kept: Sequence[Frame], step: NDArray[np.float64], dropped: int) -> tu
         notes.append(f"one slice only, taken as {kept[0].thickness:g} mm thick")
     elif tilt > TILT_DEGREES:
         notes.append(f"gantry tilt of {tilt:.1f}°")
+    if kept[0].index is None and len(kept) > 1:
+        notes += _lost(kept[0].dataset, len(kept) + dropped, float(np.linalg.norm(step)))
     if dropped:
         notes.append(f"{dropped} duplicate{'s' if dropped > 1 else ''} dropped")
     return tuple(notes)
+
+
+def _lost(dataset: Any, images: int, distance_mm: float) -> Iterator[str]:
+    """Yield how a header contradicts the number or the distance of the images that are there, as when every second one was lost."""
+    said = max(filter(None, (number(dataset, keyword) for keyword in EXTENTS)), default=None)
+    if said is not None and distance_mm > MISSING * said:
+        yield f"slices lie {distance_mm:.1f} mm apart, by the header {said:g} mm: some may be missing"
+    expected = number(dataset, "ImagesInAcquisition")
+    if expected is not None and images < expected:
+        yield f"{images} of the {expected:g} images that the header counts in the acquisition: some may be missing"
 
 
 def _affine(first: Frame, step: NDArray[np.float64]) -> NDArray[np.float64]:

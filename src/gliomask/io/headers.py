@@ -1,6 +1,7 @@
 """What a DICOM file says of itself: told from other files by content, read without its pixels, as plain values."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,18 +27,38 @@ STORAGE = "1.2.840.10008.5.1.4.1.1."
 MR_IMAGES = {STORAGE + "4", STORAGE + "4.1", STORAGE + "4.3", STORAGE + "4.4"}
 """SOP classes MR, Enhanced MR, Enhanced MR Color and Legacy Converted Enhanced MR Image Storage."""
 
+EXTENTS = ("SpacingBetweenSlices", "SliceThickness")
+"""How far a slice reaches to the next one; some write the gap between two as the first."""
+
 KEYWORDS = (
     *("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "PatientID", "Modality", "SeriesNumber"),
     *("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName", "ScanningSequence", "ImageType", "InversionTime"),
     *("EchoTime", "RepetitionTime", "ContrastBolusAgent", "ContrastBolusAgentSequence", "NumberOfFrames", "Rows", "Columns"),
+    *EXTENTS,
     *("ImageOrientationPatient", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 """All that is read of a file to say what it is."""
 
 
+NO_AGENT = re.compile(r"(no|none|not? .*|nil|n/?a|without.*|0|[-.]+)?", re.IGNORECASE)
+"""What is typed in as the contrast agent where none was given."""
+
+
 @dataclass(frozen=True)
 class Header:
-    """What one file says of itself, as plain values; identifiers stay out of its ``repr``."""
+    """What one file says of itself, as plain values; identifiers stay out of its ``repr``.
+
+    Attributes
+    ----------
+    described, protocol, sequence_names
+        SeriesDescription, ProtocolName, and SequenceName with PulseSequenceName.
+    inversion_recovery
+        Whether ScanningSequence holds IR; None where it tells nothing, as "research mode" does.
+    slice_mm
+        The larger of :data:`EXTENTS`; None where none is given.
+    protocol_is_own
+        False where ProtocolName turned out to be that of the whole examination, which says nothing of a series.
+    """
 
     file: Path
     sop_class: str
@@ -47,11 +68,11 @@ class Header:
     patient: str = field(repr=False)
     frame_of_reference: str = field(repr=False)
     number: int | None
-    description: str
-    words: str
+    described: str
     protocol: str
+    sequence_names: str
     image_type: tuple[str, ...]
-    inversion_recovery: bool
+    inversion_recovery: bool | None
     inversion_ms: float | None
     echo_ms: float | None
     repetition_ms: float | None
@@ -60,6 +81,28 @@ class Header:
     rows: int
     columns: int
     plane: str
+    slice_mm: float | None
+    protocol_is_own: bool = True
+
+    @property
+    def description(self) -> str:
+        """What the series is called where it is shown."""
+        return (self.described or self.protocol)[:64]
+
+    @property
+    def own_protocol(self) -> str:
+        """The protocol of this series; empty where there is none but the whole examination's."""
+        return self.protocol if self.protocol_is_own else ""
+
+    @property
+    def own_name(self) -> str:
+        """What names this series and no other; may be empty."""
+        return self.described or self.own_protocol
+
+    @property
+    def words(self) -> str:
+        """All that names its sequence, in lower case."""
+        return f"{self.own_name} {self.sequence_names}".casefold()
 
 
 @contextmanager
@@ -211,8 +254,6 @@ def read_header(path: Path) -> Header:
 
 def header_of(dataset: Any, path: Path) -> Header:
     """Return what a pydicom dataset, read from *path*, says of itself."""
-    described, protocol = text(dataset, "SeriesDescription"), text(dataset, "ProtocolName")
-    sequence_names = (text(dataset, "SequenceName"), text(dataset, "PulseSequenceName"))
     series_number = number(dataset, "SeriesNumber")
     rows, columns, frames = (int(number(dataset, k) or 0) for k in ("Rows", "Columns", "NumberOfFrames"))
     cosines = numbers(dataset, "ImageOrientationPatient") or in_groups(dataset, 0, "PlaneOrientationSequence", "ImageOrientationPatient")
@@ -225,19 +266,20 @@ def header_of(dataset: Any, path: Path) -> Header:
         patient=text(dataset, "PatientID"),
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
         number=None if series_number is None else int(series_number),
-        description=(described or protocol)[:64],
-        words=" ".join([described or protocol, *sequence_names]).casefold(),
-        protocol=protocol.casefold(),
+        described=text(dataset, "SeriesDescription"),
+        protocol=text(dataset, "ProtocolName"),
+        sequence_names=f"{text(dataset, 'SequenceName')} {text(dataset, 'PulseSequenceName')}",
         image_type=tuple(v.upper() for v in texts(dataset, "ImageType")),
-        inversion_recovery="IR" in texts(dataset, "ScanningSequence"),
+        inversion_recovery="IR" in sequences if (sequences := set(texts(dataset, "ScanningSequence")) - {"RM"}) else None,
         inversion_ms=_parameter(dataset, "MRModifierSequence", "InversionTimes", "InversionTime"),
         echo_ms=_parameter(dataset, "MREchoSequence", "EffectiveEchoTime", "EchoTime"),
         repetition_ms=_parameter(dataset, "MRTimingAndRelatedParametersSequence", "RepetitionTime", "RepetitionTime"),
-        contrast_agent=bool(texts(dataset, "ContrastBolusAgent") or dataset.get("ContrastBolusAgentSequence")),
+        contrast_agent=not NO_AGENT.fullmatch(text(dataset, "ContrastBolusAgent")) or bool(dataset.get("ContrastBolusAgentSequence")),
         frames=max(frames, 1),
         rows=rows,
         columns=columns,
         plane=_plane(cosines),
+        slice_mm=max(filter(None, (_parameter(dataset, "PixelMeasuresSequence", keyword, keyword) for keyword in EXTENTS)), default=None),
     )
 
 

@@ -30,15 +30,20 @@ NAMED_FLAIR = re.compile(r"flair|(?<![a-z0-9])t2f(?![a-z0-9])", re.IGNORECASE)
 """What a FLAIR's name holds."""
 
 NAMED_POST = re.compile(
-    r"post(?!er|.?fossa)|gado|(?<![a-z])(gd|gad|ce|km|mdc|contrast[eo]?|dotarem|gadavist)(?![a-z])|t1ce|t1c(?![a-z])|\+ ?c(?![a-z])|c\+"
+    r"post(?!er|.?fossa)|gado|kontrast|контраст|增强|造影"
+    r"|(?<![a-z])(gd|gad|ce|km|mdc|contrast[eo]?|inj[a-z]*|dotarem|gadavist)(?![a-z])|t1ce|t1c(?![a-z])|\+ ?c(?![a-z])|c\+"
 )
 NAMED_PRE = re.compile(
-    r"(?<![a-z])(pre|native?|plain|nc|without|w/?o|ohne|vor|sans|avant|sin|senza|non?[ _.-]?(gd|gad[a-z]*|contrast[a-z]*|km|c))(?![a-z])"
+    r"(?<![a-z])(pre|native?|plain|nc|without|w/?o|ohne|vor|sans|avant|sin|senza|без"
+    r"|non?[ _.-]?(gd|gad[a-z]*|contrast[a-z]*|inj[a-z]*|km|c))(?![a-z])"
 )
 """What tells in a lower-case description of T1 that contrast agent was given, or was not."""
 
-NAMED_SURGERY = re.compile(r"(?<![a-z])(pre|post)[ _.-]?op(erat[a-z]*)?(?![a-z])")
-"""What tells there whether a tumour had been operated on, and nothing of contrast agent."""
+NAMED_OTHER = re.compile(
+    r"(?<![a-z])((pre|post)[ _.-]?op(erat[a-z]*)?"
+    r"|(without|w/?o|ohne|sans|sin|senza|no)[ _.-]?(fs|fat[ _.-]?(sat|sup)[a-z]*))(?![a-z])"
+)
+"""What tells there, in the same words, of surgery or of the signal of fat."""
 
 SEQUENCE_FOLDER = re.compile(r"(t[12]|flair)[a-z_ -]*|pd|dwi|adc|swi", re.IGNORECASE)
 """Folders that hold one sequence of the patient whose folder is the one above."""
@@ -153,10 +158,10 @@ def is_named_flair(path: Path) -> bool:
 def is_named_post(description: str, *, given: bool = False) -> bool:
     """Return whether contrast agent was *given*, or is so by a sequence's description, unless that says that it was not.
 
-    >>> is_named_post("AX T1 POST"), is_named_post("T1 without Gd"), is_named_post("T1 +C PRE-OP"), is_named_post("AX T1", given=True)
+    >>> is_named_post("AX T1 POST"), is_named_post("T1 without Gd"), is_named_post("T1 +C PRE-OP"), is_named_post("T1", given=True)
     (True, False, True, True)
     """
-    name = NAMED_SURGERY.sub(" ", description.casefold())
+    name = NAMED_OTHER.sub(" ", description.casefold())
     return not NAMED_PRE.search(name) and (given or bool(NAMED_POST.search(name)))
 
 

@@ -3,16 +3,17 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gliomask.errors import InputError, SeriesError
 from gliomask.io.headers import MR_IMAGES, STORAGE, Header, blaming, is_dicom, read_dataset, read_header, texts
-from gliomask.io.naming import natural_key, quoted
+from gliomask.io.naming import is_named_post, natural_key, quoted
 from gliomask.io.silence import unwarned
+from gliomask.volume import WHOLE_HEAD_MM
 
-FLAIR_INVERSION_MS = (1500.0, 3500.0)
-"""Inversion times that null cerebrospinal fluid at 0.5 to 7 T; fat (STIR) needs 100 to 300 ms."""
+FLAIR_INVERSION_MS = (1200.0, 3500.0)
+"""Inversion times that null cerebrospinal fluid at 0.5 to 7 T, the lowest with short repetition; fat (STIR) needs 100 to 300 ms."""
 
 LONG_ECHO_MS = 60.0
 """Echo time from which an inversion recovery is T2-weighted; "T1 FLAIR" has 5 to 30 ms."""
@@ -22,10 +23,13 @@ NAMED_T1 = re.compile(r"t1|mprage|bravo|spgr|vibe|(?<![a-z])tfl(?![a-z])")
 NAMED_T2 = re.compile(r"t2|(?<![a-z])pd(?![a-z])")
 NAMED_LOCALIZER = re.compile(r"locali[sz]er|scout|survey|pilot|(?<![a-z])loc(?![a-z])")
 NAMED_MAP = re.compile(
-    r"(?<![a-z])(adc|mip|trace|stir|dir|subtraction|sub|cbf|cbv|mtt|ttp|swi|tof|asl|perfusion|dwi|dti|diff)(?![a-z])|double.?i|dyn"
+    r"(?<![a-z])(adc|mip|trace|stir|dir|subtraction|sub|cbf|cbv|mtt|ttp|swi|tof|asl|perfusion|dwi|dti|diff)(?![a-z])|double.?i|dyn(?!.*shim)|^fat:"
 )
-MAP_TYPES = {"ADC", "TRACEW", "FA", "DIFFUSION", "SUBTRACT", "SUBTRACTION", "CBF", "CBV", "MTT", "TTP", "MIP", "PROJECTION IMAGE"}
-"""Values of ImageType that name a derived map rather than an image of the anatomy."""
+MAP_TYPES = {
+    *("ADC", "TRACEW", "FA", "DIFFUSION", "SUBTRACT", "SUBTRACTION", "CBF", "CBV", "MTT", "TTP", "MIP", "PROJECTION IMAGE"),
+    *("FAT", "OPP_PHASE"),
+}
+"""Values of ImageType that name a derived map, or fat in a Dixon sequence, rather than an image of the anatomy."""
 
 FEWEST_SLICES = 10
 """Slices of a head: thick ones are 18 or more, a series of fewer was given up or shows a part."""
@@ -80,6 +84,16 @@ class Series:
         """Whether it was computed from another series."""
         return "DERIVED" in self.first.image_type
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it shows a part of a head, by what its slices span as far as the header tells."""
+        return self.slices < FEWEST_SLICES or self.slices * (self.first.slice_mm or WHOLE_HEAD_MM) < WHOLE_HEAD_MM
+
+    @property
+    def post_contrast(self) -> bool:
+        """Whether contrast agent was given, by the agent's name in the header or by the series' name."""
+        return is_named_post(self.first.own_name, given=self.first.contrast_agent)
+
     def __str__(self) -> str:
         """Return its number, description and size, as messages give it."""
         number = "without number" if self.first.number is None else self.first.number
@@ -112,8 +126,6 @@ def kind_of(header: Header) -> str:
 def find_studies(files: Sequence[Path]) -> list[Study]:
     """Return the studies that DICOM files belong to, by StudyInstanceUID, in the order of their first files.
 
-    Files that name neither study nor patient are a study with those in their folder.
-
     A study of nothing but reports, segmentations and the like is left out where another of the same
     patient has images. A DICOMDIR is passed over; where there is nothing else, the files that it
     names are taken.
@@ -127,10 +139,7 @@ def find_studies(files: Sequence[Path]) -> list[Study]:
     listed = [h for h in headers if kind_of(h) != DICOMDIR] or [h for index in headers for h in _named_by(index.file)]
     listed.sort(key=lambda h: natural_key(str(h.file)))
     _check_one_patient_a_folder(listed)
-    by_study: dict[tuple[str, str], list[Header]] = defaultdict(list)
-    for header in listed:
-        nameless = not (header.study or header.patient)
-        by_study[str(header.file.parent) if nameless else header.study, header.patient].append(header)
+    by_study = by_study_and_patient(listed)
     has_images = {key: any(kind_of(h).endswith(" image") for h in group) for key, group in by_study.items()}
     shown = {patient for (_, patient), images in has_images.items() if images}
     return [
@@ -138,6 +147,24 @@ def find_studies(files: Sequence[Path]) -> list[Study]:
         for (study, patient), group in by_study.items()
         if has_images[study, patient] or patient not in shown
     ]
+
+
+def by_study_and_patient(headers: Sequence[Header]) -> dict[tuple[str, str], list[Header]]:
+    """Return headers by StudyInstanceUID and PatientID, those with neither by their folder.
+
+    A file without PatientID is its study's only patient's: some exports lose it in a part of their files.
+    """
+    patients: dict[str, set[str]] = defaultdict(set)
+    for header in headers:
+        patients[header.study] |= {header.patient} - {""}
+    found: dict[tuple[str, str], list[Header]] = defaultdict(list)
+    for header in headers:
+        patient = header.patient
+        if not patient and header.study and len(patients[header.study]) == 1:
+            (patient,) = patients[header.study]
+        study = header.study if header.study or patient else str(header.file.parent)
+        found[study, patient].append(header)
+    return dict(found)
 
 
 def unusable_folders(files: Sequence[Path]) -> dict[Path, InputError]:
@@ -185,13 +212,24 @@ def _check_one_patient_a_folder(headers: Sequence[Header]) -> None:
 
 
 def group_series(headers: Sequence[Header]) -> list[Series]:
-    """Return the MR images as series in the order of their numbers, by SeriesInstanceUID or, without one, by number and description."""
-    groups: dict[str, list[Header]] = defaultdict(list)
-    for header in headers:
+    """Return the MR images as series in the order of their numbers.
+
+    They are told apart by SeriesInstanceUID and number, as some who remove names give all of a study one UID; without a UID by number and
+    description. A ProtocolName that all series share is the examination's and names none of them.
+    """
+    groups: dict[tuple[str, int | None], list[Header]] = defaultdict(list)
+    for header in _with_own_protocols(headers):
         if kind_of(header) == MR_IMAGE:
-            groups[header.series or f"{header.number} {header.description}"].append(header)
+            groups[header.series or header.description, header.number].append(header)
     found = [Series(tuple(group)) for group in groups.values()]
     return sorted(found, key=lambda s: (s.first.number is None, s.first.number or 0))
+
+
+def _with_own_protocols(headers: Sequence[Header]) -> list[Header]:
+    """Return the headers, told where all of several series have one ProtocolName."""
+    images = [header for header in headers if kind_of(header) in (MR_IMAGE, "localizer")]
+    shared = len({(h.series, h.number) for h in images}) > 1 and len({h.protocol for h in images}) == 1
+    return [replace(header, protocol_is_own=not shared) for header in headers]
 
 
 def passed_over(headers: Sequence[Header]) -> str:
@@ -222,19 +260,27 @@ def is_flair(header: Header) -> bool:
 
 
 def _called_flair(header: Header) -> bool:
-    """Return whether the series' name says FLAIR, or, where it names no sequence, the protocol's (it may be the whole examination's)."""
-    silent = not (NAMED_T1.search(header.words) or NAMED_T2.search(header.words))
-    return bool(NAMED_FLAIR.search(header.words) or (silent and NAMED_FLAIR.search(header.protocol)))
+    """Return whether the series' name says FLAIR, or, where it names no sequence, the protocol's, unless it had no inversion."""
+    if NAMED_FLAIR.search(f"{header.described} {header.sequence_names}".casefold()):
+        return True
+    named = NAMED_T1.search(header.words) or NAMED_T2.search(header.words)
+    denied = header.inversion_recovery is False and header.inversion_ms is None
+    return not (named or denied) and bool(NAMED_FLAIR.search(header.own_protocol.casefold()))
 
 
-def preference(series: Series) -> tuple[bool, bool, bool, int]:
-    """Return a sort key, the best first: whole heads before parts, original before derived, axial before others, then more slices."""
-    return (series.slices < FEWEST_SLICES, series.derived, series.first.plane != "axial", -series.slices)
+def preference(series: Series) -> tuple[bool, bool, bool, bool, int]:
+    """Return a sort key, the best first: whole heads before parts, original before derived, axial before others, then more slices.
+
+    Of parts, those of many slices come before those of few.
+    """
+    few = series.slices < FEWEST_SLICES
+    return (few, series.is_part, series.derived, series.first.plane != "axial", -series.slices)
 
 
 def flair_series(all_series: Sequence[Series]) -> list[Series]:
-    """Return the FLAIR series, the best first."""
-    return sorted((s for s in all_series if is_flair(s.first)), key=preference)
+    """Return the FLAIR series, the best first; those after contrast agent, which brightens more than fluid, after their equals."""
+    flairs = [s for s in all_series if is_flair(s.first)]
+    return sorted(flairs, key=lambda s: (*preference(s)[:-1], s.post_contrast, -s.slices))
 
 
 def choose_series(all_series: Sequence[Series], wanted: str | None, source: Path) -> tuple[Series, tuple[str, ...]]:
@@ -282,8 +328,10 @@ def listing(all_series: Sequence[Series]) -> str:
 
 
 def called(all_series: Sequence[Series]) -> dict[str, str]:
-    """Return what the series are called, by UID."""
-    return dict(zip((series.first.series for series in all_series), _distinct(all_series), strict=True))
+    """Return what the series are called, by what chooses each: its UID, or where several share that, its number."""
+    times = Counter(series.first.series for series in all_series)
+    keys = (s.first.series if times[s.first.series] == 1 else str(s.first.number) for s in all_series)
+    return dict(zip(keys, _distinct(all_series), strict=True))
 
 
 def _distinct(all_series: Sequence[Series]) -> list[str]:
@@ -295,10 +343,12 @@ def _distinct(all_series: Sequence[Series]) -> list[str]:
 
 def _reason(chosen: Series, other: Series) -> str:
     """Return why the chosen series was preferred to another."""
-    if other.slices < FEWEST_SLICES <= chosen.slices:
+    if other.is_part and (not chosen.is_part or other.slices < FEWEST_SLICES <= chosen.slices):
         return "only a part of a head"
     if other.derived and not chosen.derived:
         return "derived"
     if other.first.plane != chosen.first.plane and chosen.first.plane == "axial":
         return other.first.plane or "of unknown orientation"
+    if other.post_contrast and not chosen.post_contrast:
+        return "after contrast agent"
     return "fewer slices" if other.slices < chosen.slices else "as good; the first is taken"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gliomask.errors import GliomaskError, InputError
-from gliomask.io.headers import is_dicom, read_header
+from gliomask.io.headers import Header, is_dicom, read_header
 from gliomask.io.naming import MOST_NAMED, folder_name, is_image, is_nifti, listed, printable, quoted, stem_of
-from gliomask.io.series import Study, find_studies, unusable_folders
+from gliomask.io.series import Study, by_study_and_patient, find_studies, unusable_folders
 from gliomask.io.sources import CaseSource
 
 
@@ -73,19 +73,18 @@ def loose_studies(inputs: Sequence[Path]) -> dict[Path, tuple[Path, ...]]:
     Files that are all that was given of their study stay by themselves. One that cannot be read counts to a study with files in its folder,
     since that would lack a slice. Those of several are absolute paths, as one may be given by either kind.
     """
-    by_study: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    headers: list[Header] = []
     broken: list[Path] = []
     for path in dict.fromkeys(inputs) if len(inputs) > 1 else ():
         if not _is_loose_dicom(path):
             continue
         try:
-            header = read_header(path)
+            headers.append(read_header(path))
         except GliomaskError:
             broken.append(path)
-        else:
-            by_study[header.study or str(path.parent), header.patient].append(path)
     studies: dict[Path, tuple[Path, ...]] = {}
-    for files in by_study.values():
+    for group in by_study_and_patient(headers).values():
+        files = [header.file for header in group]
         if len(files) > 1:
             folders = {file.parent for file in files}
             given = [*files, *(path for path in broken if path.parent in folders)]
