@@ -33,6 +33,8 @@ class Postprocessing:
 
     Attributes
     ----------
+    edge_pull
+        By how much log-odds change at most where FLAIR says that a pixel lies inside or outside, see :func:`gliomask.edges.follow_edges`.
     smoothing_mm
         Standard deviation, across slices, of the Gaussian that averages log-odds.
     smallest_share
@@ -47,6 +49,7 @@ class Postprocessing:
         Such an end also has to have less than this share of the largest slice's area, since all slices of a small tumour are small.
     """
 
+    edge_pull: float = 0.0
     smoothing_mm: float = 0.0
     smallest_share: float = 0.0
     smallest_share_in_slice: float = 0.0

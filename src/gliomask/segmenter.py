@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gliomask.confidence import Features, features
+from gliomask.edges import follow_edges
 from gliomask.engine import BATCH, Engine, Runtime, load_engine
 from gliomask.errors import ImplausibleInputError, InputError, ModelError
 from gliomask.grid import assumed_pixel_mm, axial_grid
@@ -197,12 +198,16 @@ class Segmenter:
 
         The first are the mean of the members, for a mirrored model of slices as they are and mirrored.
         """
-        maps = self.engine.run(slices)
+        maps = self._maps(slices)
         probability = self._mean(maps)
         if self.model.mirrored:
-            mirrored = self.engine.run(np.ascontiguousarray(slices[:, :, ::-1]))
+            mirrored = self._maps(np.ascontiguousarray(slices[:, :, ::-1]))
             probability = (probability + self._mean(mirrored)[:, :, ::-1]) / 2.0
         return probability, maps
+
+    def _maps(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the network's maps ``(n, y, x, members)``, their outlines drawn to the edges in the slices' FLAIR."""
+        return follow_edges(self.engine.run(slices), slices[..., slices.shape[-1] // 2], self.model.postprocessing.edge_pull)
 
     def _mean(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the mean of maps ``(n, y, x, members)``; an ensemble's are calibrated one by one before."""
