@@ -4,7 +4,7 @@
 
 The second is as for ``gliomask evaluate --cross-validation``: a folder of runs, or an ensemble of
 them. One line for each way of smoothing across slices, averaging with the mirrored slice, threshold,
-smallest lesion, smallest area at the ends and smallest end, for all channels and for FLAIR alone: mean Dice per
+smallest lesion, smallest area at the ends, smallest end and pull of edges, for all channels and for FLAIR alone: mean Dice per
 patient of each fold, the lowest of any patient, and in what share of the slices with tumour and of
 those without something is marked. A choice is made on some folds and reported on others. A second table
 does so for ways to change outlines within slices, which the package has none of, a third for slices by themselves,
@@ -44,9 +44,13 @@ class Choice(NamedTuple):
     smallest_share: float = 0.0
     smallest_area_mm2: float = 0.0
     smallest_end: float = 0.0
+    edge_pull: float = 4.0
 
     def mask(self, probability: NDArray[np.float32], outline: Outline | None = None) -> NDArray[np.bool_]:
-        """Return the mask ``(z, y, x)`` of the probabilities of a case without spacing, *outline* taking the threshold's place."""
+        """Return the mask ``(z, y, x)`` of the probabilities of a case without spacing, *outline* taking the threshold's place.
+
+        They are drawn to edges and mirrored already.
+        """
         slices, height, width = probability.shape
         distance_mm, pixel_mm2 = slice_distance_mm(slices), assumed_pixel_mm(height, width) ** 2
         smooth = smooth_across_slices(probability, self.smoothing_mm, distance_mm)
@@ -65,6 +69,7 @@ CHOICES = (
     *(Choice(False, 2.0, 0.5, 0.3, 100.0, end) for end in (0.02, 0.05, 0.1, 0.2, 0.5)),
     *(Choice(False, mm, 0.5, 0.3, 100.0, 0.3) for mm in (0.0, 1.5, 2.5, 3.0, 4.0)),
     *(Choice(False, 2.0, t, 0.3, 100.0, 0.3) for t in (0.2, 0.3, 0.4, 0.6)),
+    *(Choice(False, 2.0, 0.5, 0.3, 100.0, 0.3, pull) for pull in (0.0, 2.0, 6.0, 8.0)),
     Choice(True, 2.0, 0.5, 0.3, 100.0, 0.3),
 )
 
@@ -137,28 +142,32 @@ def _words(part: str | bool | float) -> str:
 def main() -> None:
     """Read the command line and print the tables."""
     with held_out("Score what can be done with a network's probabilities, fold by fold.") as (models, patients, _):
-        bare = {fold: replace(model, calibration=Calibration(), postprocessing=Postprocessing()) for fold, model in models.items()}
+        edges = Postprocessing(edge_pull=BUNDLED.edge_pull)
+        bare = {fold: replace(model, calibration=Calibration(), postprocessing=edges) for fold, model in models.items()}
         print_volumes(bare, patients)
         print_slices(bare, patients)
 
 
 def print_volumes(models: Mapping[str, ModelRecord], patients: Sequence[tuple[str, Patient]]) -> None:
     """Score all choices for whole volumes and print them."""
+    ways = {(choice.mirrored, choice.edge_pull) for choice in CHOICES}
     segmenters = {
-        (fold, way): Segmenter(replace(model, mirrored=way), force=True) for fold, model in models.items() for way in (False, True)
+        (fold, *way): Segmenter(replace(model, mirrored=way[0], postprocessing=Postprocessing(edge_pull=way[1])), force=True)
+        for fold, model in models.items()
+        for way in ways
     }
     tally, outlines = Tally(), Tally()
     for fold, patient in tqdm(patients):
         images, reference = patient.load()
         for name, voxels in (("all", images), ("FLAIR", images[..., 1:2])):
-            for mirrored in (False, True):
-                probability = segmenters[fold, mirrored].segment(Volume(voxels)).probability
-                for choice in (c for c in CHOICES if c.mirrored == mirrored):
-                    tally.add((name, *choice), fold, choice.mask(probability), reference)
-                if mirrored == BUNDLED.mirrored:
+            probabilities = {way: segmenters[fold, *way].segment(Volume(voxels)).probability for way in ways}
+            for choice in CHOICES:
+                probability = probabilities[choice.mirrored, choice.edge_pull]
+                tally.add((name, *choice), fold, choice.mask(probability), reference)
+                if choice == BUNDLED:
                     for way, outline in OUTLINES.items():
                         outlines.add((name, way), fold, BUNDLED.mask(probability, outline), reference)
-    tally.print(["input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest area mm²", "smallest end"])
+    tally.print(["input", "mirrored", "smoothing mm", "threshold", "smallest share", "smallest area mm²", "smallest end", "edge pull"])
     outlines.print(["input", "outlines"])
 
 

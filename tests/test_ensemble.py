@@ -101,7 +101,7 @@ def test_a_mirrored_model_gives_mirrored_slices_mirrored_masks(tmp_path: Path) -
 def test_members_have_to_be_alike(tmp_path: Path) -> None:
     from gliomask.training.ensemble import export_ensemble
 
-    one, other = network(tmp_path / "0", 0), network(tmp_path / "1", 1, postprocessing=Postprocessing(3.0))
+    one, other = network(tmp_path / "0", 0), network(tmp_path / "1", 1, postprocessing=Postprocessing(smoothing_mm=3.0))
     with pytest.raises(InputError, match=r"fold1\.onnx: postprocessing is .* members have to be alike"):
         export_ensemble([one, other], tmp_path / "all", "ensemble")
     with pytest.raises(InputError, match=r"fold0\.onnx: the only model given; an ensemble has two members or more"):

@@ -251,7 +251,7 @@ def test_an_ensemble_expects_what_its_members_do_on_average() -> None:
 
 
 def test_pictures_of_different_things_are_taken_one_by_one(bright: Segmenter) -> None:
-    bright.model = replace(bright.model, postprocessing=Postprocessing(3.0, 0.1))
+    bright.model = replace(bright.model, postprocessing=Postprocessing(smoothing_mm=3.0, smallest_share=0.1))
     voxels = np.zeros((40, 64, 64, 3), np.uint8)
     voxels[:, 20:40, 20:40] = 60
     voxels[8, 24:30, 24:30] = 250
