@@ -431,6 +431,33 @@ class TestLaunch:
         assert {"--server.address=localhost", f"--server.port={port}", "--server.headless=true"} <= set(arguments)
         assert {"--browser.gatherUsageStats=false", "--server.maxUploadSize=200", "--server.fileWatcherType=none"} <= set(arguments)
 
+    @pytest.mark.parametrize(
+        ("host", "variable", "restricted"),
+        [
+            ("localhost", None, True),
+            ("0.0.0.0", None, False),  # other machines ask for it by names that nobody knows here
+            ("localhost", "STREAMLIT_SERVER_BASE_URL_PATH", False),
+            ("localhost", "STREAMLIT_SERVER_ALLOWED_HOSTS", False),
+        ],
+    )
+    def test_answers_to_names_of_this_machine_alone_and_is_steered_by_no_other_site(
+        self,
+        started: list[list[str]],
+        free_port: Callable[[], int],
+        monkeypatch: pytest.MonkeyPatch,
+        host: str,
+        variable: str | None,
+        restricted: bool,
+    ) -> None:
+        if variable is not None:
+            monkeypatch.setenv(variable, "tools")
+        port = free_port()
+        launch(host, port, browser=False)
+        (arguments,) = started
+        assert f"--client.allowedOrigins=http://localhost:{port}" in arguments
+        allowed = [argument.partition("=")[2] for argument in arguments if argument.startswith("--server.allowedHosts=")]
+        assert allowed == (["localhost", "127.0.0.1", "::1"] if restricted else [])
+
     @pytest.mark.parametrize(("below", "path"), [("", ""), ("/tools/gliomask/", "/tools/gliomask")])
     def test_the_address_told_is_the_one_served(
         self, started: list[list[str]], free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch, below: str, path: str

@@ -278,6 +278,15 @@ def test_table_keeps_the_rows_of_earlier_runs(tmp_path: Path) -> None:
     assert path.read_text().splitlines()[1:] == ["a,all/a,failed,,,,,,,,,,,,,,,,,,,again", "b,,failed,,,,,,,,,,,,,,,,,,,other"]
 
 
+def test_table_runs_nothing_in_a_spreadsheet_and_knows_its_rows_again(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    for reason in ("first", "second"):
+        table = CasesTable(path)
+        table.add("=1+2", "failed", reason=reason, place="-x/=1+2")
+        table.write()
+    assert path.read_text().splitlines()[1:] == ["'=1+2,'-x/=1+2,failed,,,,,,,,,,,,,,,,,,,second"]
+
+
 def test_table_has_what_is_expected_of_a_result_and_the_settings_it_was_made_with(tmp_path: Path) -> None:
     measured, expected = {"volume_ml": 3.5, "lesions": []}, {"expected_dice": 0.8, "low": 0.6, "high": 0.9}
     settings = {"threshold": 0.4, "all_lesions": True, "min_lesion_ml": 0.5}

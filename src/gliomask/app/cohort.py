@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from gliomask.app.case import Case
-from gliomask.app.wording import cell, progress
+from gliomask.app.wording import progress
 from gliomask.app.work import BUSY
+from gliomask.io.naming import cell
 
 ALL, FOUND, NONE_FOUND, NOT_SEGMENTED, TO_GO = "All", "Abnormality found", "Nothing found", "Not segmented", "To go"
 KINDS = (ALL, FOUND, NONE_FOUND, NOT_SEGMENTED, TO_GO)

@@ -16,6 +16,12 @@ PAGE = Path(__file__).with_name("page.py")
 BELOW = "STREAMLIT_SERVER_BASE_URL_PATH"
 """Streamlit's variable for the path that the page is served at; the page's root is nothing then."""
 
+HOSTS = "STREAMLIT_SERVER_ALLOWED_HOSTS"
+"""Streamlit's variable for the names that the page may be asked for by, such as a reverse proxy's."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine to itself."""
+
 
 def launch(
     host: str = "localhost", port: int = 8501, *, browser: bool = True, announce: Callable[[str], None] = lambda address: None
@@ -55,7 +61,11 @@ def launch(
     # Streamlit's welcome, in the terminal and on the page, advertises tools for developers; the command line says where the page is.
     welcome = {"logger.hideWelcomeMessage": True}
     options = {**STREAMLIT, **welcome, "server.address": host, "server.port": port, "server.headless": not browser}
+    # Sites of Streamlit's hosting may by default steer a page that they frame, and have its uploads sent to themselves.
+    options["client.allowedOrigins"] = f"http://localhost:{port}"
     flags = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()]
+    if host in LOOPBACK and not {BELOW, HOSTS} & os.environ.keys():  # a foreign name for this machine is somebody's trick (DNS rebinding)
+        flags += [f"--server.allowedHosts={name}" for name in LOOPBACK]
     # In this process: Streamlit's own handling of Ctrl-C and SIGTERM ends it, and no child is left behind.
     cli.main(["run", str(PAGE), *flags], prog_name="streamlit", standalone_mode=False)
     return 0

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gliomask.app.wording import cell
 from gliomask.io.dicom import DicomOrigin
-from gliomask.io.naming import RESULT
+from gliomask.io.naming import RESULT, cell
 from gliomask.report import save_segmentation
 from gliomask.report.page import write_report
 from gliomask.report.saving import OVERLAY

@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from gliomask.segmentation import Segmentation
 
 __all__ = [
-    "NOTICE", "about", "agreement", "area_phrases", "cautions", "cell", "headline", "measured", "overall", "plain", "privacy", "progress",
+    "NOTICE", "about", "agreement", "area_phrases", "cautions", "headline", "measured", "overall", "plain", "privacy", "progress",
     "ranges", "read_as", "status",
 ]  # fmt: skip
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a table's cell must not begin with, since a spreadsheet would run it."""
 
 DATASET = "LGG MRI segmentation dataset (TCGA-LGG; Buda, Saha and Mazurowski 2019)"
 LIMITS = (
@@ -41,15 +38,6 @@ def plain(text: str) -> str:
     a\_b\[1\]\.png
     """
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
-
-
-def cell(name: str) -> str:
-    """Return a name for a spreadsheet to show as it is and not to run: what files are called is anybody's.
-
-    >>> cell("=cmd()"), cell("head")
-    ("'=cmd()", 'head')
-    """
-    return f"'{name}" if name.startswith(FORMULA) else name
 
 
 def headline(summary: Summary, confidence: Any = None) -> str:

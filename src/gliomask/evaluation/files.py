@@ -10,6 +10,7 @@ from gliomask.evaluation.outcome import Evaluation
 from gliomask.evaluation.plots import require_matplotlib
 from gliomask.evaluation.report import MARK, evaluation_page
 from gliomask.io import write_text
+from gliomask.io.naming import cell
 from gliomask.io.writing import blaming_output, check_can_be_folder
 
 PAGE, RECORD, TABLE = "report.html", "evaluation.json", "patients.csv"
@@ -55,6 +56,6 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
         write_text(json.dumps(content, indent=2) + "\n", folder / RECORD)
         writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(row | {"patient": cell(row["patient"])} for row in rows)
         write_text(table.getvalue(), folder / TABLE)
     return [folder / name for name in (PAGE, RECORD, TABLE)]

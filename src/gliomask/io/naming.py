@@ -54,6 +54,9 @@ MASK_SUFFIX = re.compile(r"[_-](mask|d?seg|labels?|pred|prediction)$", re.IGNORE
 NO_MASK_SUFFIX = re.compile(rf"[_-]({'|'.join(MAPS)}|probseg|probabilities|softmax)$", re.IGNORECASE)
 """What is behind a case's name in what lies beside masks and is none."""
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a table's cell must not begin with, since a spreadsheet would run it."""
+
 MOST_NAMED = 4
 """Most files that a note names one by one."""
 
@@ -71,6 +74,15 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 def printable(name: str) -> str:
     """Return a name with the bytes that are no UTF-8 written out, so that it can be printed and stored."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\\", "_")
+
+
+def cell(name: str) -> str:
+    """Return a name for a spreadsheet to show as it is and not to run: what files are called is anybody's.
+
+    >>> cell("=cmd()"), cell("head")
+    ("'=cmd()", 'head')
+    """
+    return f"'{name}" if name.startswith(FORMULA) else name
 
 
 def page_names(stem: str, pages: int) -> tuple[str, ...]:

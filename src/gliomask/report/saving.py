@@ -19,7 +19,7 @@ import gliomask
 from gliomask.errors import InputError
 from gliomask.io import alone_in, write_png, write_text
 from gliomask.io.dicom import DicomOrigin
-from gliomask.io.naming import MAPS, RESULT, MapName
+from gliomask.io.naming import MAPS, RESULT, MapName, cell
 from gliomask.io.writing import blaming_output
 from gliomask.measure import area_pixels
 from gliomask.models import sha256_of
@@ -265,9 +265,8 @@ class CasesTable:
     def add(self, case: str, status: str, content: Mapping[str, Any] | None = None, reason: str = "", place: str = "") -> None:
         """Set a case's row: where it lies, and its ``result.json`` content or why there is none. The file follows within seconds."""
         row = _row(content) if content else {}
-        self._rows[case] = {
-            key: str(value) for key, value in (row | {"case": case, "input": place, "status": status, "reason": reason}).items()
-        }
+        told = {"case": cell(case), "input": cell(place), "status": status, "reason": cell(reason)}
+        self._rows[told["case"]] = {key: str(value) for key, value in (row | told).items()}
         if time.monotonic() - self._written > WRITE_EVERY_S:
             self.write()
 
