@@ -44,7 +44,7 @@ class Choice(NamedTuple):
     smallest_share: float = 0.0
     smallest_area_mm2: float = 0.0
     smallest_end: float = 0.0
-    edge_pull: float = 4.0
+    edge_pull: float = 6.0
 
     def mask(self, probability: NDArray[np.float32], outline: Outline | None = None) -> NDArray[np.bool_]:
         """Return the mask ``(z, y, x)`` of the probabilities of a case without spacing, *outline* taking the threshold's place.
@@ -69,7 +69,7 @@ CHOICES = (
     *(Choice(False, 2.0, 0.5, 0.3, 100.0, end) for end in (0.02, 0.05, 0.1, 0.2, 0.5)),
     *(Choice(False, mm, 0.5, 0.3, 100.0, 0.3) for mm in (0.0, 1.5, 2.5, 3.0, 4.0)),
     *(Choice(False, 2.0, t, 0.3, 100.0, 0.3) for t in (0.2, 0.3, 0.4, 0.6)),
-    *(Choice(False, 2.0, 0.5, 0.3, 100.0, 0.3, pull) for pull in (0.0, 2.0, 6.0, 8.0)),
+    *(Choice(False, 2.0, 0.5, 0.3, 100.0, 0.3, pull) for pull in (0.0, 2.0, 4.0, 8.0)),
     Choice(True, 2.0, 0.5, 0.3, 100.0, 0.3),
 )
 

@@ -29,7 +29,7 @@ def scan(lesion: np.ndarray, bright: float = 0.45) -> np.ndarray:
 
 
 def outlined(maps: np.ndarray, flair: np.ndarray) -> np.ndarray:
-    return follow_edges(maps, flair, 4.0)[0, ..., 0] >= 0.5
+    return follow_edges(maps, flair, 6.0)[0, ..., 0] >= 0.5
 
 
 @pytest.mark.parametrize("bright", [0.45, 0.32])
@@ -49,29 +49,29 @@ def test_an_edge_moves_an_outline_and_finds_or_loses_no_lesion() -> None:
 def test_nothing_changes_away_from_lesions_without_a_pull_or_in_what_is_given() -> None:
     maps, flair = drawn_as(11.0), scan(disc(9.0))
     given = maps.copy()
-    followed = follow_edges(maps, flair, 4.0)
+    followed = follow_edges(maps, flair, 6.0)
     np.testing.assert_array_equal(maps, given)
     assert followed.dtype == np.float32 and (followed != given).any()
     np.testing.assert_array_equal(followed[:, 40 + 13 + MARGIN + 1 :], given[:, 40 + 13 + MARGIN + 1 :])
     np.testing.assert_array_equal(follow_edges(maps, flair, 0.0), given)
     faint = np.full_like(maps, LEAST / 2)
-    np.testing.assert_array_equal(follow_edges(faint, flair, 4.0), faint)
+    np.testing.assert_array_equal(follow_edges(faint, flair, 6.0), faint)
 
 
 def test_slices_and_members_have_no_say_in_each_other() -> None:
     flair = np.concatenate([scan(disc(9.0)), scan(disc(12.0)), scan(disc(0.0))])
     maps = np.concatenate([drawn_as(11.0), drawn_as(11.0), drawn_as(-9.0)])
-    both = follow_edges(np.concatenate([maps, maps[::-1]], axis=-1), flair, 4.0)
-    np.testing.assert_array_equal(both[..., :1], follow_edges(maps, flair, 4.0))
-    np.testing.assert_array_equal(both[..., 1:], follow_edges(maps[::-1], flair, 4.0))
-    np.testing.assert_array_equal(both[1:2, ..., :1], follow_edges(maps[1:2], flair[1:2], 4.0))
+    both = follow_edges(np.concatenate([maps, maps[::-1]], axis=-1), flair, 6.0)
+    np.testing.assert_array_equal(both[..., :1], follow_edges(maps, flair, 6.0))
+    np.testing.assert_array_equal(both[..., 1:], follow_edges(maps[::-1], flair, 6.0))
+    np.testing.assert_array_equal(both[1:2, ..., :1], follow_edges(maps[1:2], flair[1:2], 6.0))
 
 
 @pytest.mark.parametrize("place", [(0.0, 0.0), (95.0, 40.0), (40.0, 95.0)])
 def test_a_lesion_at_the_frame_or_in_air_gives_probabilities(place: tuple[float, float]) -> None:
     drawn, maps = disc(11.0, *place), drawn_as(11.0, *place)
     for flair in (scan(drawn), np.zeros((1, 96, 96), np.float32)):
-        followed = follow_edges(maps, flair, 4.0)
+        followed = follow_edges(maps, flair, 6.0)
         assert np.isfinite(followed).all() and followed.min() >= 0.0 and followed.max() <= 1.0
-        np.testing.assert_allclose(followed[:, :, ::-1], follow_edges(maps[:, :, ::-1], flair[:, :, ::-1], 4.0), atol=1e-4)
+        np.testing.assert_allclose(followed[:, :, ::-1], follow_edges(maps[:, :, ::-1], flair[:, :, ::-1], 6.0), atol=1e-4)
         assert dice(confusion(followed[0, ..., 0] >= 0.5, drawn)) > 0.9

@@ -11,9 +11,6 @@ Float = NDArray[np.float32]
 LEAST = 0.05
 """Probability from which a pixel may be part of a lesion whose outline is looked at."""
 
-SUREST = 6.0
-"""Log-odds beyond which the network is not taken to be surer: an edge can move an outline, not a lesion."""
-
 NEAR = 6
 """Pixels up and down, left and right, over which brightness is averaged inside and outside."""
 
@@ -71,13 +68,12 @@ def _box(marked: NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _followed(probability: Float, flair: Float, pull: float) -> Float:
-    odds = np.clip(log_odds(probability), -SUREST, SUREST)
-    inside = from_log_odds(odds)
+    odds, inside = log_odds(probability), probability
     outside = (1.0 - inside) * (flair > DARK)
     near_inside, near_outside = _mean(inside, NEAR) + 1e-3, _mean(outside, NEAR) + 1e-3
     bright, dark = _mean(inside * flair, NEAR) / near_inside, _mean(outside * flair, NEAR) / near_outside
     place = np.clip((flair - (bright + dark) / 2.0) / np.maximum(bright - dark, LEAST_STEP), -1.0, 1.0)
-    odds += pull * place * np.minimum(1.0, np.minimum(near_inside, near_outside) / FEW)
+    odds = odds + pull * place * np.minimum(1.0, np.minimum(near_inside, near_outside) / FEW)
     return from_log_odds(_guided(odds, flair))
 
 

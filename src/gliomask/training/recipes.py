@@ -118,7 +118,7 @@ FAST = Recipe(
     cosine=True,
     validation_stride=3,
     postprocessing=Postprocessing(
-        edge_pull=4.0, smoothing_mm=2.0, smallest_share=0.3, smallest_share_in_slice=0.1, smallest_area_mm2=100.0, smallest_end=0.3
+        edge_pull=6.0, smoothing_mm=2.0, smallest_share=0.3, smallest_share_in_slice=0.1, smallest_area_mm2=100.0, smallest_end=0.3
     ),
 )
 
