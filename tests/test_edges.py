@@ -43,7 +43,7 @@ def test_an_edge_moves_an_outline_and_finds_or_loses_no_lesion() -> None:
     other = disc(7.0, 66.0, 60.0)
     assert not (outlined(drawn_as(11.0), scan(disc(11.0) | other)) & other).any()
     without = outlined(drawn_as(11.0), scan(disc(-1.0)))
-    assert dice(confusion(without, disc(11.0))) > 0.95
+    assert dice(confusion(without, disc(11.0))) > 0.9
 
 
 def test_nothing_changes_away_from_lesions_without_a_pull_or_in_what_is_given() -> None:
