@@ -11,7 +11,7 @@ SOURCE = Path(gliomask.__file__).parent
 
 LAYERS = (
     ("components", "errors", "processor"),
-    ("appearance", "confidence", "diameters", "grid", "metrics", "notice", "postprocess", "preprocess", "surfaces", "volume"),
+    ("appearance", "confidence", "diameters", "edges", "grid", "metrics", "notice", "postprocess", "preprocess", "surfaces", "volume"),
     ("io", "measure", "models", "engine", "quality"),
     ("phantom", "segmentation", "segmenter", "sizes"),
     ("dataset", "report"),
