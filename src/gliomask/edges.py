@@ -68,12 +68,11 @@ def _box(marked: NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _followed(probability: Float, flair: Float, pull: float) -> Float:
-    odds, inside = log_odds(probability), probability
-    outside = (1.0 - inside) * (flair > DARK)
+    inside, outside = probability, (1.0 - probability) * (flair > DARK)
     near_inside, near_outside = _mean(inside, NEAR) + 1e-3, _mean(outside, NEAR) + 1e-3
     bright, dark = _mean(inside * flair, NEAR) / near_inside, _mean(outside * flair, NEAR) / near_outside
     place = np.clip((flair - (bright + dark) / 2.0) / np.maximum(bright - dark, LEAST_STEP), -1.0, 1.0)
-    odds = odds + pull * place * np.minimum(1.0, np.minimum(near_inside, near_outside) / FEW)
+    odds = log_odds(probability) + pull * place * np.minimum(1.0, np.minimum(near_inside, near_outside) / FEW)
     return from_log_odds(_guided(odds, flair))
 
 

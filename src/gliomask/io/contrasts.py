@@ -70,9 +70,8 @@ def _candidates(t1: Sequence[Series], post: bool) -> list[Series]:
 
     With it one comes first whose own name says so: the agent is often filled in for the whole examination.
     """
-    return sorted(
-        (s for s in t1 if s.post_contrast == post), key=lambda s: (post and not is_named_post(s.first.description), *preference(s))
-    )
+    fitting = [series for series in t1 if series.post_contrast == post]
+    return sorted(fitting, key=lambda s: (post and not is_named_post(s.first.own_name), *preference(s)))
 
 
 def _first_that_fits(
