@@ -152,9 +152,9 @@ def print_volumes(models: Mapping[str, ModelRecord], patients: Sequence[tuple[st
     """Score all choices for whole volumes and print them."""
     ways = {(choice.mirrored, choice.edge_pull) for choice in CHOICES}
     segmenters = {
-        (fold, *way): Segmenter(replace(model, mirrored=way[0], postprocessing=Postprocessing(edge_pull=way[1])), force=True)
+        (fold, mirrored, pull): Segmenter(replace(model, mirrored=mirrored, postprocessing=Postprocessing(edge_pull=pull)), force=True)
         for fold, model in models.items()
-        for way in ways
+        for mirrored, pull in ways
     }
     tally, outlines = Tally(), Tally()
     for fold, patient in tqdm(patients):

@@ -10,7 +10,7 @@ import gliomask
 SOURCE = Path(gliomask.__file__).parent
 
 LAYERS = (
-    ("components", "errors", "processor"),
+    ("bounds", "components", "errors", "processor"),
     ("appearance", "confidence", "diameters", "edges", "grid", "metrics", "notice", "postprocess", "preprocess", "surfaces", "volume"),
     ("io", "measure", "models", "engine", "quality"),
     ("phantom", "segmentation", "segmenter", "sizes"),

@@ -793,6 +793,16 @@ def test_a_protocol_that_all_series_share_names_none_of_them(tmp_path: Path, pro
     assert volume.notes == (f"series 4 '{protocol}', 24 slices",)
 
 
+def test_a_protocol_that_all_series_share_makes_no_localizer_of_them(tmp_path: Path) -> None:
+    study, flair = make.Study.new(), numbered((12, 32, 40), seed=1)
+    write_series(tmp_path / "flair", flair, study=study, ProtocolName="BRAIN SURVEY")
+    t1 = {**T1, "InversionTime": None, "SeriesNumber": 6, "SeriesDescription": "", "SequenceName": "*t1_se", "ProtocolName": "BRAIN SURVEY"}
+    write_series(tmp_path / "t1", flair + 1, study=study, **t1)
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.voxels[..., 0], flair + 1)
+    assert not any("localizer" in note for note in volume.notes)
+
+
 def test_a_protocol_of_its_own_names_a_series_without_description(tmp_path: Path) -> None:
     study, flair = make.Study.new(), numbered((12, 32, 40), seed=1)
     write_series(tmp_path / "flair", flair, study=study, SeriesDescription="", ProtocolName="t2_tirm_tra_dark-fluid")

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from gliomask.bounds import bounding_box
+
 Plane = NDArray[np.float32]
 Region = NDArray[np.bool_]
 
@@ -70,7 +72,7 @@ def appearance(plane: NDArray[Any]) -> dict[str, float] | None:
     outline = {
         "head_share": area / SIDE**2,
         "border": _along_edges(tissue[shown]),
-        "straight": _along_edges(tissue[shown][_box(head[shown])]),
+        "straight": _along_edges(tissue[shown][bounding_box(head[shown])]),
         "one_piece": area / float((~air).sum()),
     }
     return (
@@ -139,12 +141,6 @@ def _largest(region: Region) -> Region:
     sizes[0] = 0
     largest: Region = (labels == sizes.argmax()) & region
     return largest
-
-
-def _box(region: Region) -> tuple[slice, slice]:
-    """Return the smallest box around a region, rows and columns."""
-    rows, columns = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _along_edges(region: Region) -> float:

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomask.bounds import bounding_box
 from gliomask.postprocess import from_log_odds, log_odds
 from gliomask.preprocess import DARK
 
@@ -55,16 +56,9 @@ def follow_edges(maps: Float, flair: Float, pull: float) -> Float:
         return maps
     followed = maps.copy()
     for n, member in np.argwhere(maps.max(axis=(1, 2)) >= LEAST):
-        box = _box(maps[n, ..., member] >= LEAST)
+        box = bounding_box(maps[n, ..., member] >= LEAST, MARGIN)
         followed[n][(*box, member)] = _followed(maps[n][(*box, member)], flair[n][box], pull)
     return followed
-
-
-def _box(marked: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Return the rows and columns of what is marked, with a margin."""
-    lines = (np.flatnonzero(marked.any(axis=axis)) for axis in (1, 0))
-    rows, columns = (slice(max(line[0] - MARGIN, 0), line[-1] + MARGIN + 1) for line in lines)
-    return rows, columns
 
 
 def _followed(probability: Float, flair: Float, pull: float) -> Float:

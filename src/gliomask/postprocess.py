@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomask.bounds import bounding_box
 from gliomask.components import components
 
 Float = NDArray[np.float32]
@@ -150,8 +151,7 @@ def _without_small(mask: Mask, smallest_share: float, smallest: float = 0.0) -> 
     """Return a mask without its parts of fewer than *smallest* voxels or *smallest_share* of the largest one's."""
     if max(smallest_share, smallest) <= 0.0 or not mask.any():
         return mask
-    lines = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-    box = tuple(slice(line[0], line[-1] + 1) for line in lines)
+    box = bounding_box(mask)
     labels, _ = components(mask[box])
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0

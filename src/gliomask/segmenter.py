@@ -247,10 +247,11 @@ def _checked(slices: NDArray[Any], volume: Volume, force: bool) -> Quality:
     """Return what is seen in a volume's axial slices ``(z, y, x, c)``; raise if it is no brain FLAIR and not forced."""
     quality = check(slices)
     if not quality.plausible and not force:
-        several = f"This study has several series to take with --series: {'; '.join(volume.flair_series.values())}. "
+        names = "; ".join(volume.flair_series.values())
+        several = f"This study has several series to take with --series: {names}. " if names else ""
         raise ImplausibleInputError(
             f"{volume.source or volume.name}: does not look like a brain FLAIR. {' '.join(quality.reasons)} Expected {EXPECTED}. "
-            f"{several if volume.flair_series else ''}To segment it all the same, use --force (force=True).",
+            f"{several}To segment it all the same, use --force (force=True).",
             quality.reasons,
         )
     return quality

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gliomask.bounds import bounding_box
 from gliomask.errors import EngineError
 
 TOLERANCE = 2.0
@@ -85,7 +86,7 @@ def _slice_distances(
         from scipy.ndimage import distance_transform_edt  # half a second that other commands need not wait for
     except ImportError as error:
         raise EngineError("distances between outlines need SciPy. Install it: pip install 'gliomask[evaluate]'.") from error
-    box = _bounding_box(predicted | reference)  # the transform of a whole slice would take ten times as long
+    box = bounding_box(predicted | reference)  # the transform of a whole slice would take ten times as long
     mine, theirs = outline(predicted)[box], outline(reference)[box]
     to_reference, to_predicted = (
         distance_transform_edt(~edge, sampling=spacing_yx) if edge.any() else np.full(edge.shape, np.inf) for edge in (theirs, mine)
@@ -100,11 +101,6 @@ def outline(mask: NDArray[np.bool_], width: int = 1) -> NDArray[np.bool_]:
         padded = np.pad(inside, 1)
         inside = inside & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside
-
-
-def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def hd95(distances: OutlineDistances) -> float:

@@ -60,9 +60,9 @@ def launch(
     logging.getLogger("uvicorn.error").addFilter(is_no_departure)
     # Streamlit's welcome, in the terminal and on the page, advertises tools for developers; the command line says where the page is.
     welcome = {"logger.hideWelcomeMessage": True}
-    options = {**STREAMLIT, **welcome, "server.address": host, "server.port": port, "server.headless": not browser}
     # Sites of Streamlit's hosting may by default steer a page that they frame, and have its uploads sent to themselves.
-    options["client.allowedOrigins"] = f"http://localhost:{port}"
+    steered = {"client.allowedOrigins": f"http://localhost:{port}"}
+    options = {**STREAMLIT, **welcome, **steered, "server.address": host, "server.port": port, "server.headless": not browser}
     flags = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()]
     if host in LOOPBACK and not {BELOW, HOSTS} & os.environ.keys():  # a foreign name for this machine is somebody's trick (DNS rebinding)
         flags += [f"--server.allowedHosts={name}" for name in LOOPBACK]

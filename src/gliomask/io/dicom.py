@@ -16,7 +16,7 @@ from gliomask.io.contrasts import with_t1
 from gliomask.io.frames import Frame, Stack, stack_of
 from gliomask.io.headers import blaming, number, read_dataset, read_header, text
 from gliomask.io.images import MAX_PIXELS
-from gliomask.io.series import Series, called, choose_series, flair_series, group_series, listing, passed_over
+from gliomask.io.series import Series, called, choose_series, flair_series, group_series, listing, passed_over, with_own_protocols
 from gliomask.io.silence import unwarned
 from gliomask.volume import Volume
 
@@ -77,7 +77,7 @@ def read_study(files: Sequence[Path], name: str, source: Path, series: str | Non
         pydicom, or for a T1 SciPy, is not installed.
     """
     with unwarned():
-        headers = [read_header(file) for file in files]
+        headers = with_own_protocols([read_header(file) for file in files])
         found, others = group_series(headers), passed_over(headers)
         if not found:
             raise InputError(f"{source}: no MR images ({others or 'no DICOM files'}). Give the FLAIR series of an MR study.")

@@ -85,9 +85,11 @@ class Series:
         return "DERIVED" in self.first.image_type
 
     @property
-    def is_part(self) -> bool:
-        """Whether it shows a part of a head, by what its slices span as far as the header tells."""
-        return self.slices < FEWEST_SLICES or self.slices * (self.first.slice_mm or WHOLE_HEAD_MM) < WHOLE_HEAD_MM
+    def partial(self) -> int:
+        """0 for a whole head, 1 where the slices do not span one as far as the header tells, 2 where they are too few for any."""
+        if self.slices < FEWEST_SLICES:
+            return 2
+        return int(self.slices * (self.first.slice_mm or WHOLE_HEAD_MM) < WHOLE_HEAD_MM)
 
     @property
     def post_contrast(self) -> bool:
@@ -215,18 +217,18 @@ def group_series(headers: Sequence[Header]) -> list[Series]:
     """Return the MR images as series in the order of their numbers.
 
     They are told apart by SeriesInstanceUID and number, as some who remove names give all of a study one UID; without a UID by number and
-    description. A ProtocolName that all series share is the examination's and names none of them.
+    description.
     """
     groups: dict[tuple[str, int | None], list[Header]] = defaultdict(list)
-    for header in _with_own_protocols(headers):
+    for header in headers:
         if kind_of(header) == MR_IMAGE:
             groups[header.series or header.description, header.number].append(header)
     found = [Series(tuple(group)) for group in groups.values()]
     return sorted(found, key=lambda s: (s.first.number is None, s.first.number or 0))
 
 
-def _with_own_protocols(headers: Sequence[Header]) -> list[Header]:
-    """Return the headers, told where all of several series have one ProtocolName."""
+def with_own_protocols(headers: Sequence[Header]) -> list[Header]:
+    """Return a study's headers, told whether their ProtocolName is their own: one that all of several series share names none of them."""
     images = [header for header in headers if kind_of(header) in (MR_IMAGE, "localizer")]
     shared = len({(h.series, h.number) for h in images}) > 1 and len({h.protocol for h in images}) == 1
     return [replace(header, protocol_is_own=not shared) for header in headers]
@@ -268,19 +270,18 @@ def _called_flair(header: Header) -> bool:
     return not (named or denied) and bool(NAMED_FLAIR.search(header.own_protocol.casefold()))
 
 
-def preference(series: Series) -> tuple[bool, bool, bool, bool, int]:
-    """Return a sort key, the best first: whole heads before parts, original before derived, axial before others, then more slices.
+def preference(series: Series) -> tuple[int, bool, bool, bool, int]:
+    """Return a sort key, the best first.
 
-    Of parts, those of many slices come before those of few.
+    Whole heads come before parts, original before derived, axial before others, those without contrast agent before those after it,
+    which brightens more than a FLAIR's fluid, then those of more slices.
     """
-    few = series.slices < FEWEST_SLICES
-    return (few, series.is_part, series.derived, series.first.plane != "axial", -series.slices)
+    return (series.partial, series.derived, series.first.plane != "axial", series.post_contrast, -series.slices)
 
 
 def flair_series(all_series: Sequence[Series]) -> list[Series]:
-    """Return the FLAIR series, the best first; those after contrast agent, which brightens more than fluid, after their equals."""
-    flairs = [s for s in all_series if is_flair(s.first)]
-    return sorted(flairs, key=lambda s: (*preference(s)[:-1], s.post_contrast, -s.slices))
+    """Return the FLAIR series, the best first."""
+    return sorted((s for s in all_series if is_flair(s.first)), key=preference)
 
 
 def choose_series(all_series: Sequence[Series], wanted: str | None, source: Path) -> tuple[Series, tuple[str, ...]]:
@@ -343,7 +344,7 @@ def _distinct(all_series: Sequence[Series]) -> list[str]:
 
 def _reason(chosen: Series, other: Series) -> str:
     """Return why the chosen series was preferred to another."""
-    if other.is_part and (not chosen.is_part or other.slices < FEWEST_SLICES <= chosen.slices):
+    if other.partial > chosen.partial:
         return "only a part of a head"
     if other.derived and not chosen.derived:
         return "derived"
